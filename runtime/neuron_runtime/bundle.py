@@ -1,0 +1,126 @@
+"""The model bundle: what model.json says, as types. Pure; reading and verifying the files is `artifacts`' work.
+
+A bundle is a directory with model.json and the files it names. Its digest is the sha256 of model.json, which
+in turn holds the sha256 of every other file, so one digest pins the whole model.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+Datatype = Literal[
+    "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "BF16", "FP32", "FP64"
+]
+Task = Literal["Tensor", "TextClassification", "TextEmbedding"]
+RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*(^|/)\.\.(/|$))[^\\]+$", max_length=512)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, protected_namespaces=()
+    )
+
+
+class TensorSpec(_Strict):
+    """One input or output tensor of the model as clients see it."""
+
+    name: str = Field(min_length=1, max_length=128)
+    datatype: Datatype
+    shape: tuple[int, ...] = Field(min_length=1, description="-1 first, for the batch; -1 where buckets differ.")
+
+    @model_validator(mode="after")
+    def _batch_comes_first(self) -> Self:
+        if self.shape[0] != -1 or any(size == 0 or size < -1 for size in self.shape):
+            raise ValueError(
+                f"tensor {self.name}: shape {list(self.shape)} must start with -1, then positive sizes or -1"
+            )
+        return self
+
+
+class Bucket(_Strict):
+    """One compiled program: Neuron programs have fixed shapes, so each batch × sequence size is a program of its own."""
+
+    file: RelativePath
+    shapes: dict[str, tuple[int, ...]] = Field(min_length=1, description="Exact shape of every input, batch first.")
+    device_bytes: int | None = Field(default=None, ge=0, description="Device memory the program takes, if known.")
+    neuron_cores: int = Field(default=1, ge=1)
+
+    @property
+    def batch_size(self) -> int:
+        return next(iter(self.shapes.values()))[0]
+
+
+class BundleFile(_Strict):
+    path: RelativePath
+    sha256: Sha256
+    bytes: int = Field(ge=0)
+
+
+class Compiler(_Strict):
+    name: str
+    version: str
+
+
+class TextSpec(_Strict):
+    """How text becomes the model's inputs."""
+
+    tokenizer: RelativePath = Field(description="A Hugging Face tokenizer.json.")
+    pad_id: int = 0
+    pad_side: Literal["right", "left"] = "right"
+    truncate: bool = Field(default=False, description="Cut longer texts silently; false refuses them with 400.")
+
+
+class ClassificationSpec(_Strict):
+    labels: tuple[str, ...] = Field(min_length=1)
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+
+
+class EmbeddingSpec(_Strict):
+    dimensions: int = Field(ge=1)
+    pooling: Literal["none", "mean", "cls"] = Field(description="none: the program already gives one vector a text.")
+    normalize: bool = Field(description="Scale each vector to length 1 after pooling.")
+
+
+class Manifest(_Strict):
+    """model.json."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    version: str = Field(default="1", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    task: Task
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1, description="In the order the program was traced with.")
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1, description="In the order the program returns them.")
+    buckets: tuple[Bucket, ...] = Field(min_length=1)
+    target: str = Field(description="The instance family it was compiled for (inf2, trn1), or cpu.")
+    compiler: Compiler | None = None
+    text: TextSpec | None = None
+    classification: ClassificationSpec | None = None
+    embedding: EmbeddingSpec | None = None
+    files: tuple[BundleFile, ...] = Field(min_length=1, description="Every file of the bundle but model.json itself.")
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        names = [tensor.name for tensor in self.inputs]
+        listed = {file.path for file in self.files}
+        for bucket in self.buckets:
+            if list(bucket.shapes) != names:
+                raise ValueError(
+                    f"bucket {bucket.file}: shapes name {list(bucket.shapes)}, the model's inputs are {names}"
+                )
+            if len({shape[0] for shape in bucket.shapes.values()}) != 1:
+                raise ValueError(f"bucket {bucket.file}: its inputs disagree on the batch size")
+            if bucket.file not in listed:
+                raise ValueError(f"bucket {bucket.file} is not listed under files")
+        if self.text and self.text.tokenizer not in listed:
+            raise ValueError(f"tokenizer {self.text.tokenizer} is not listed under files")
+        needed = {"TextClassification": ("text", "classification"), "TextEmbedding": ("text", "embedding")}
+        for part in needed.get(self.task, ()):
+            if getattr(self, part) is None:
+                raise ValueError(f"task {self.task} needs the part '{part}'")
+        return self
+
+    @property
+    def largest_batch_size(self) -> int:
+        return max(bucket.batch_size for bucket in self.buckets)
