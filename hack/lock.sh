@@ -1,0 +1,24 @@
+#!/bin/sh
+# Usage: hack/lock.sh [--upgrade | --upgrade-package NAME]
+# Rewrites requirements/*.txt from pyproject.toml: exact versions with hashes and no registry addresses. Without an
+# option, versions already pinned stay. dev.txt decides; the image files are held to it, so tests run what ships.
+set -eu
+cd "$(dirname "$0")/.."
+uv=.venv/bin/uv
+[ -x "$uv" ] || uv=uv
+no_hub=$(mktemp)
+trap 'rm -f "$no_hub"' EXIT
+# tokenizers names huggingface-hub only to download from the hub, which nothing here does: 20 MB less in the image.
+echo 'huggingface-hub ; python_version < "3"' >"$no_hub"
+
+lock() { # TARGET OPTION…
+    target=requirements/$1.txt
+    shift
+    "$uv" pip compile --quiet --generate-hashes --no-header --python-version 3.11 --output-file "$target" "$@"
+}
+
+lock dev --extra dev pyproject.toml "$@"
+lock operator --extra operator --constraint requirements/dev.txt pyproject.toml
+lock runtime --extra runtime --constraint requirements/dev.txt --override "$no_hub" pyproject.toml
+# The installer itself, for base images that carry Python without pip.
+echo 'pip>=25' | lock installer - "$@"
