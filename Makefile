@@ -1,0 +1,120 @@
+# Everything a person or CI runs. `make help` lists the targets; the two that matter first are `make demo` and `make test`.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON3 ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+RUN := PYTHONPATH=hack $(PY) -m
+SOURCES := operator runtime hack tests examples
+K ?=
+CASE ?=
+
+##@ Everyday
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.ready ## Create .venv with everything the other targets need
+
+$(VENV)/.ready: requirements/dev.txt pyproject.toml hack/setup.sh
+	@PYTHON3=$(PYTHON3) bash hack/setup.sh $(VENV)
+
+.PHONY: fmt
+fmt: setup ## Format the code
+	@$(VENV)/bin/ruff format -q $(SOURCES)
+	$(VENV)/bin/ruff check -q --fix-only $(SOURCES)
+
+.PHONY: lint
+lint: setup ## Style, import layers
+	@$(VENV)/bin/ruff format -q --check $(SOURCES)
+	$(VENV)/bin/ruff check -q $(SOURCES)
+	PYTHONPATH=operator:runtime:hack $(VENV)/bin/lint-imports --no-cache
+
+.PHONY: types
+types: setup ## mypy --strict over source and tests
+	@$(VENV)/bin/mypy
+
+.PHONY: unit
+unit: setup ## Unit tests (K=expression picks some)
+	@$(PY) -m pytest -q -m "not integration and not e2e" $(if $(K),-k "$(K)")
+
+.PHONY: check
+check: lint types unit ## The quick loop: lint, types, unit tests
+
+##@ Generate
+
+.PHONY: generate
+generate: setup ## Write the CRD, its chart copy, the instance catalog and the reference pages
+	@for generator in hack/gen_*.py; do $(PY) $$generator; done
+
+.PHONY: verify
+verify: setup ## Fail, naming the file, when something generated is stale
+	@stale=0
+	for generator in hack/gen_*.py; do $(PY) $$generator --check || stale=1; done
+	exit $$stale
+
+.PHONY: lock
+lock: setup ## Resolve requirements/*.txt again (hashes, no registry addresses)
+	@bash hack/lock.sh
+
+##@ Cluster (a real Kubernetes on this machine)
+
+.PHONY: cluster-up
+cluster-up: setup ## Build once, then start API server, kubelets and two emulated inf2 nodes
+	@$(RUN) cluster up
+
+.PHONY: cluster-down
+cluster-down: setup ## Stop it and leave nothing behind
+	@$(RUN) cluster down
+
+.PHONY: cluster-status
+cluster-status: setup ## What runs, what does not
+	@$(RUN) cluster status
+
+.PHONY: cluster-logs
+cluster-logs: setup ## Logs of every component (K=name for one)
+	@$(RUN) cluster logs $(K)
+
+##@ Try it
+
+.PHONY: demo
+demo: setup ## The whole product: cluster, chart, a real model, its answers
+	@$(RUN) demo up
+
+.PHONY: demo-down
+demo-down: setup ## Remove what the demo made, cluster included
+	@$(RUN) demo down
+
+.PHONY: reload
+reload: setup ## Bring the working tree's operator and runtime into the running cluster
+	@$(RUN) images reload operator
+	$(RUN) images reload runtime
+
+.PHONY: images
+images: setup ## Build the operator and runtime images
+	@$(RUN) images build all
+
+.PHONY: bundle
+bundle: setup ## Build the demo's model bundles (real weights, a trained sentiment head)
+	@$(RUN) demo bundles
+
+##@ Tests
+
+.PHONY: integration
+integration: setup ## Against a real API server, S3 server and runtime processes
+	@$(RUN) cluster build
+	$(PY) -m pytest -q -m integration $(if $(K),-k "$(K)")
+
+.PHONY: e2e
+e2e: setup ## Stories on the real cluster (CASE=expression picks some)
+	@$(PY) -m pytest -q -m e2e $(if $(CASE),-k "$(CASE)")
+
+.PHONY: test
+test: check verify integration e2e ## Everything CI runs

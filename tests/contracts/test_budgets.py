@@ -1,0 +1,75 @@
+"""The sizes this code promises to keep: files, functions, escapes from the checkers, notes to self."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILE_LINES, TEST_FILE_LINES, FUNCTION_LINES = 400, 600, 60
+ESCAPES = re.compile(r"#\s*(type:\s*ignore|noqa)")
+CODED_ESCAPE = re.compile(r"#\s*(type:\s*ignore\[[\w, -]+\]|noqa:\s*[A-Z]+\d+[\w, ]*)")
+BROAD = re.compile(r"except(\s+(Base)?Exception(\s+as\s+\w+)?)?\s*:")
+SHIPPED = ("operator/", "runtime/")
+
+
+def python_files() -> Iterator[Path]:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return (ROOT / name for name in listed.stdout.split() if (ROOT / name).exists())
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_no_file_is_longer_than_its_budget() -> None:
+    def budget(path: Path) -> int:
+        return TEST_FILE_LINES if name_of(path).startswith("tests/") else FILE_LINES
+
+    sizes = {path: len(path.read_text().splitlines()) for path in python_files() if "_generated" not in path.name}
+    assert [f"{name_of(path)}: {lines}" for path, lines in sizes.items() if lines > budget(path)] == []
+
+
+def test_no_function_is_longer_than_its_budget() -> None:
+    long = [
+        f"{name_of(path)}:{node.lineno} {node.name}"
+        for path in python_files()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno + 1 > FUNCTION_LINES
+    ]
+    assert long == []
+
+
+def escapes(path: Path) -> list[str]:
+    return [
+        f"{name_of(path)}:{number} {line.strip()}"
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if ESCAPES.search(line) and path != Path(__file__)
+    ]
+
+
+def test_every_escape_from_a_checker_names_its_rule() -> None:
+    assert [found for path in python_files() for found in escapes(path) if not CODED_ESCAPE.search(found)] == []
+
+
+def test_shipped_code_hardly_escapes_its_checkers() -> None:
+    found = [escape for path in python_files() if name_of(path).startswith(SHIPPED) for escape in escapes(path)]
+    assert len(found) <= 5, found
+
+
+def test_shipped_code_catches_everything_only_at_its_two_edges() -> None:
+    broad = [
+        f"{name_of(path)}:{number}"
+        for path in python_files()
+        if name_of(path).startswith(SHIPPED)
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if BROAD.search(line)
+    ]
+    assert len(broad) <= 2, broad
+
+
+def test_no_notes_to_self_are_left() -> None:
+    note = re.compile("TO" + "DO|FIX" + "ME|XX" + "X")
+    assert [name_of(path) for path in python_files() if note.search(path.read_text())] == []
