@@ -1,0 +1,239 @@
+"""The operator's only door to the API server: plain dicts in and out, its errors mapped to ours.
+
+The reconcile writes through the `Cluster` protocol; `ApiCluster` is the real one, tests/fakes has one in memory. Nothing
+else imports `kubernetes`. It retries nothing and caches nothing: the work queue and the indices do.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import load_incluster_config, load_kube_config
+
+from neuron_operator import __version__, errors
+from neuron_operator.names import API_VERSION, FIELD_MANAGER, KIND, PLURAL
+
+Body = dict[str, Any]
+RequestObserver = Callable[[str, str, int, float], None]
+
+REQUEST_TIMEOUT_S: Final = 10.0
+LIST_CHUNK: Final = 500
+# The projected token is renewed by the kubelet at 80 % of an hour; logging in again well before that costs nothing.
+JSON, MERGE, JSON_PATCH, APPLY = (
+    "application/json",
+    "application/merge-patch+json",
+    "application/json-patch+json",
+    "application/apply-patch+yaml",
+)
+RESOURCES: Final[Mapping[str, tuple[str, str]]] = {
+    KIND: (API_VERSION, PLURAL),
+    "Deployment": ("apps/v1", "deployments"),
+    "ControllerRevision": ("apps/v1", "controllerrevisions"),
+    "Service": ("v1", "services"),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "Pod": ("v1", "pods"),
+    "Node": ("v1", "nodes"),
+    "Event": ("events.k8s.io/v1", "events"),
+}
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The address of one object."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> "Ref":
+        return cls(body["kind"], body["metadata"].get("namespace", ""), body["metadata"]["name"])
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What another client of this process needs to reach the same API server."""
+
+    server: str
+    ca_path: str | None
+    certificate_path: str | None
+    private_key_path: str | None
+    token: str | None
+
+
+class Cluster(Protocol):
+    """What the reconcile needs from the API server, and no more."""
+
+    async def apply(self, body: Body) -> Body:
+        """Server-side apply with force; a uid in the metadata says which object it must be."""
+
+    async def delete(self, ref: Ref, uid: str) -> None:
+        """Delete that very object in the background; gone already is fine."""
+
+    async def write_status(self, model: Mapping[str, Any], status: Body) -> Body:
+        """Replace the status, unless the object has changed since `model` was read."""
+
+    async def post_event(self, event: Body) -> None:
+        """Create the event, or count it once more."""
+
+    async def list_pods_on(self, node: str) -> list[Body]:
+        """Every pod that holds resources on the node, of whoever."""
+
+
+class ApiCluster:
+    """The real API server, over one HTTP connection pool."""
+
+    def __init__(self, configuration: Configuration, observe: RequestObserver | None = None) -> None:
+        self._client = ApiClient(configuration)
+        self._client.user_agent = f"neuron-serving-operator/{__version__}"
+        self._observe = observe or (lambda verb, resource, code, seconds: None)
+
+    @classmethod
+    async def connect(cls, kubeconfig: Path | None, observe: RequestObserver | None = None) -> "ApiCluster":
+        """With the kubeconfig where one is given, else with the pod's service account."""
+        configuration = Configuration()
+        if kubeconfig is None:
+            load_incluster_config(configuration)
+        else:
+            await load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
+        return cls(configuration, observe)
+
+    async def credentials(self) -> Credentials:
+        """Fresh ones: a service account's token is read again once it has aged."""
+        configuration = self._client.configuration
+        bearer = (await configuration.auth_settings()).get("BearerToken", {}).get("value")
+        return Credentials(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            token=bearer.split(" ", 1)[-1] if bearer else None,
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def apply(self, body: Body) -> Body:
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._request("PATCH", Ref.of(body), query=query, body=body, content_type=APPLY)
+
+    async def delete(self, ref: Ref, uid: str) -> None:
+        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        try:
+            await self._request("DELETE", ref, body=options)
+        except (errors.NotFoundError, errors.ConflictError):
+            return  # gone, or another object of that name: not the one we were asked to delete
+
+    async def write_status(self, model: Mapping[str, Any], status: Body) -> Body:
+        metadata = model["metadata"]
+        # The version makes a write that was decided on an older object lose with a conflict.
+        patch = [
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        ref = Ref(KIND, metadata["namespace"], metadata["name"])
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._request("PATCH", ref, "/status", query=query, body=patch, content_type=JSON_PATCH)
+
+    async def post_event(self, event: Body) -> None:
+        ref = Ref.of(event)
+        try:
+            await self._request("POST", Ref(ref.kind, ref.namespace, ""), body=event)
+        except errors.ConflictError:
+            known = await self._request("GET", ref)
+            count = int((known.get("series") or {}).get("count", 1)) + 1
+            series = {"count": count, "lastObservedTime": event["eventTime"]}
+            await self._request("PATCH", ref, body={"series": series}, content_type=MERGE)
+
+    async def list_pods_on(self, node: str) -> list[Body]:
+        selector = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
+        return await self.list("Pod", field_selector=selector)
+
+    async def get(self, ref: Ref) -> Body:
+        return await self._request("GET", ref)
+
+    async def list(
+        self, kind: str, namespace: str = "", label_selector: str = "", field_selector: str = ""
+    ) -> list[Body]:
+        """All objects of the kind that match, read in chunks."""
+        query = {"limit": str(LIST_CHUNK), "labelSelector": label_selector, "fieldSelector": field_selector}
+        found: list[Body] = []
+        while True:
+            page = await self._request("GET", Ref(kind, namespace, ""), query={k: v for k, v in query.items() if v})
+            found += page["items"]
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return found
+
+    async def _request(
+        self,
+        method: str,
+        ref: Ref,
+        subresource: str = "",
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = JSON,
+    ) -> Body:
+        url = self._client.configuration.host + _path(ref, subresource)
+        if query:
+            url += "?" + urlencode(query)
+        started, code = time.monotonic(), 0
+        try:
+            code, headers, payload = await self._send(method, url, body, content_type)
+        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+            raise errors.UnreachableError(f"{method} {_path(ref)}: {failure or type(failure).__name__}") from failure
+        finally:
+            self._observe(method, RESOURCES[ref.kind][1], code, time.monotonic() - started)
+        if code >= 400:
+            raise _api_error(code, headers, payload, f"{method} {_path(ref)}")
+        parsed: Body = json.loads(payload)
+        return parsed
+
+    async def _send(
+        self, method: str, url: str, body: object, content_type: str
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        headers = {"Accept": JSON, "Content-Type": content_type, **self._client.default_headers}
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            response = await self._client.rest_client.request(method, url, headers=headers, body=body)
+            return response.status, response.headers, await response.read()
+
+
+def _path(ref: Ref, subresource: str = "") -> str:
+    api_version, plural = RESOURCES[ref.kind]
+    root = f"/api/{api_version}" if api_version == "v1" else f"/apis/{api_version}"
+    namespace = f"/namespaces/{ref.namespace}" if ref.namespace else ""
+    name = f"/{ref.name}" if ref.name else ""
+    return f"{root}{namespace}/{plural}{name}{subresource}"
+
+
+def _api_error(code: int, headers: Mapping[str, str], payload: bytes, what: str) -> errors.ApiError:
+    try:
+        said = str(json.loads(payload)["message"])
+    except (ValueError, KeyError, TypeError):
+        said = payload[:200].decode(errors="replace")
+    message = f"{what}: {said}"
+    if code == 429:
+        return errors.ThrottledError(message, code, _seconds(headers.get("Retry-After")))
+    kinds: dict[int, type[errors.ApiError]] = {
+        400: errors.RejectedError,
+        401: errors.ForbiddenError,
+        403: errors.ForbiddenError,
+        404: errors.NotFoundError,
+        409: errors.ConflictError,
+        422: errors.RejectedError,
+    }
+    return kinds.get(code, errors.UnreachableError if code >= 500 else errors.ApiError)(message, code)
+
+
+def _seconds(retry_after: str | None) -> float:
+    return float(retry_after) if retry_after and retry_after.isdigit() else 1.0

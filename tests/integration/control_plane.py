@@ -1,0 +1,190 @@
+"""A real API server with its etcd, as subprocesses on the loopback interface: no kubelet, no root, nothing left behind.
+
+Used by the fixtures of conftest.py. The controller manager is started only for tests that need its garbage collector.
+"""
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+ROOT = Path(__file__).parents[2]
+ADMIN, OPERATOR = "admin", "operator"
+START_TIMEOUT_S = 60.0
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"],
+    "rules": [{"level": "Request", "users": [OPERATOR]}, {"level": "None"}],
+}
+
+
+def binaries() -> Path:
+    """Where etcd, kube-apiserver and kubectl are: NEURON_SERVING_BIN, else the cluster tool's cache."""
+    given = os.environ.get("NEURON_SERVING_BIN")
+    if given:
+        return Path(given)
+    asked = [sys.executable, "-m", "cluster", "bin"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "hack")}
+    return Path(subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout.strip())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class ControlPlane:
+    """The running servers; `kubeconfig` is the administrator's, `operator_kubeconfig` another user with equal rights."""
+
+    folder: Path
+    binaries: Path = field(default_factory=binaries)
+    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / f"{ADMIN}.kubeconfig"
+
+    @property
+    def operator_kubeconfig(self) -> Path:
+        return self.folder / f"{OPERATOR}.kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        return self.folder / "audit.log"
+
+    def start(self) -> None:
+        etcd_port, peer_port, self._port = free_port(), free_port(), free_port()
+        self._write_files()
+        etcd, peer = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}"
+        self._spawn(
+            "etcd",
+            f"--data-dir={self.folder / 'etcd'}",
+            f"--listen-client-urls={etcd}",
+            f"--advertise-client-urls={etcd}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",
+        )
+        self._spawn(
+            "kube-apiserver",
+            f"--etcd-servers={etcd}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self._port}",
+            f"--cert-dir={self.folder / 'certificates'}",
+            "--service-cluster-ip-range=10.0.0.0/16",
+            "--authorization-mode=RBAC",
+            f"--token-auth-file={self.folder / 'tokens.csv'}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={self.folder / 'service-account.key'}",
+            f"--service-account-signing-key-file={self.folder / 'service-account.key'}",
+            "--disable-admission-plugins=ServiceAccount",
+            f"--audit-policy-file={self.folder / 'audit-policy.json'}",
+            f"--audit-log-path={self.audit_log}",
+        )
+        self._wait_until_ready()
+        for user in (ADMIN, OPERATOR):
+            self._write_kubeconfig(user)
+
+    def start_controller_manager(self) -> None:
+        """Deployments, garbage collection and the rest of the controllers; in a folder of its own would be no gain."""
+        self._spawn(
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig}",
+            "--leader-elect=false",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={free_port()}",
+            f"--cert-dir={self.folder / 'controller-manager'}",
+            f"--service-account-private-key-file={self.folder / 'service-account.key'}",
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
+        )
+
+    def stop(self) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in reversed(self._processes):
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def kubectl(
+        self, *arguments: str, given: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        command = [str(self.binaries / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
+        ran = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+        assert not check or ran.returncode == 0, f"{' '.join(arguments)}: {ran.stderr}"
+        return ran
+
+    def writes_by_operator(self) -> Iterator[dict[str, Any]]:
+        """What the operator's user changed since the start, from the audit log: one entry a request, in order."""
+        for line in self.audit_log.read_text().splitlines():
+            entry: dict[str, Any] = json.loads(line)
+            if entry["verb"] not in ("get", "list", "watch"):
+                yield entry
+
+    def _spawn(self, name: str, *arguments: str) -> None:
+        log = (self.folder / f"{name}.log").open("wb")
+        with log:
+            command = [str(self.binaries / name), *arguments]
+            self._processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+
+    def _write_files(self) -> None:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        encoded = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (self.folder / "service-account.key").write_bytes(encoded)
+        (self.folder / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+        (self.folder / "tokens.csv").write_text(
+            "".join(f'{user}-token,{user},{user},"system:masters"\n' for user in (ADMIN, OPERATOR))
+        )
+
+    def _write_kubeconfig(self, user: str) -> None:
+        cluster = {
+            "server": f"https://127.0.0.1:{self._port}",
+            "certificate-authority": str(self.folder / "certificates" / "apiserver.crt"),
+        }
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": f"{user}-token"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+            "current-context": "test",
+        }
+        (self.folder / f"{user}.kubeconfig").write_text(json.dumps(config))
+
+    def _wait_until_ready(self) -> None:
+        unverified = ssl.create_default_context()
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        request = urllib.request.Request(
+            f"https://127.0.0.1:{self._port}/readyz", headers={"Authorization": f"Bearer {ADMIN}-token"}
+        )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            for process in self._processes:
+                assert process.poll() is None, f"{process.args!r} ended: see {self.folder}"
+            try:
+                with urllib.request.urlopen(request, context=unverified, timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+        raise AssertionError(f"the API server is not ready after {START_TIMEOUT_S:.0f} s: see {self.folder}")
