@@ -16,5 +16,5 @@ def test_folder_is_not_a_package(folder: str) -> None:
 
 def test_standard_operator_module_is_found_with_the_root_on_the_path() -> None:
     code = "import collections, operator; print(operator.add(1, 2))"
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True)
-    assert ran.stdout.strip() == "3", ran.stderr
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, cwd=ROOT, env={"PYTHONPATH": "."}, text=True).strip() == "3"

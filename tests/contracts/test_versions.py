@@ -4,9 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
+
 import neuron_operator
 import neuron_runtime
-import yaml
 
 ROOT = Path(__file__).parents[2]
 
