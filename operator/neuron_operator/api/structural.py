@@ -1,0 +1,60 @@
+"""Pydantic's JSON schema made structural, as the API server demands of a CRD. Pure.
+
+References are inlined, "or null" and constants rewritten, titles dropped; what a CRD can't say raises instead of being
+lost silently.
+"""
+
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+
+_DROPPED = {"title", "$defs", "additionalProperties", "propertyNames", "prefixItems"}
+_KEPT = {
+    "type", "format", "description", "default", "enum", "pattern", "required", "nullable",
+    "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties",
+}  # fmt: skip
+
+
+@cache
+def structural_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's schema with nothing that apiextensions would refuse."""
+    raw = model.model_json_schema(by_alias=True, mode="validation")
+    return _rewritten(raw, raw.get("$defs", {}))
+
+
+def _rewritten(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    node = _without_null(_inlined(node, defs), defs)
+    out = {key: value for key, value in node.items() if key in _KEPT or key.startswith("x-kubernetes-")}
+    unknown = node.keys() - out.keys() - _DROPPED - {"properties", "items", "anyOf", "$ref"}
+    assert not unknown, f"no structural form is known for {sorted(unknown)}: a bug in the API types"
+    if node.get("default", ...) is None:
+        out.pop("default")
+    if out.get("x-kubernetes-int-or-string"):
+        out.pop("type", None)
+    if "properties" in node:
+        out["properties"] = {name: _rewritten(child, defs) for name, child in node["properties"].items()}
+    if "items" in node:
+        out["items"] = _rewritten(node["items"], defs)
+    if isinstance(node.get("additionalProperties"), dict):
+        out["additionalProperties"] = _rewritten(node["additionalProperties"], defs)
+    if out.get("type") == "integer":
+        out.setdefault("format", "int64" if out.get("maximum", 2**31) >= 2**31 else "int32")
+    return out
+
+
+def _inlined(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    """`node` with its reference replaced by what it refers to; what stands beside the reference wins."""
+    while "$ref" in node:
+        beside = {key: value for key, value in node.items() if key != "$ref"}
+        node = {**defs[node["$ref"].removeprefix("#/$defs/")], **beside}
+    return node
+
+
+def _without_null(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" not in node:
+        return node
+    choices = [choice for choice in node["anyOf"] if choice.get("type") != "null"]
+    assert len(choices) == 1, "a union of types has no structural form: a bug in the API types"
+    beside = {key: value for key, value in node.items() if key != "anyOf"}
+    return {**_inlined(choices[0], defs), **beside}

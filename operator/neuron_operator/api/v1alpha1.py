@@ -1,0 +1,357 @@
+"""NeuronModel v1alpha1: spec and status as types, the single source of the CRD, its reference page and this code. Pure.
+
+`NeuronModel.parse` is how every object enters the operator. Descriptions state unit, default and extremes, because
+`kubectl explain` and docs/reference/crd.md print them. Only fields that work are here.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from neuron_operator import names
+from neuron_operator.api import shapes
+from neuron_operator.api.conditions import Condition
+from neuron_operator.api.container import MOUNTS_NAME_VOLUMES, Image, Pod, PullPolicy
+from neuron_operator.api.pod import NameRef, Port, Resources
+from neuron_operator.api.problems import problems_in
+from neuron_operator.api.rules import Rule
+from neuron_operator.api.shapes import ApiModel, DnsSubdomain, LabelKey, LabelValue
+from neuron_operator.errors import InvalidSpecError, Problem
+
+MAX_NEURON_CORES = 24
+
+
+def _is_claim_uri(uri: str) -> bool:
+    return not uri.startswith("pvc://") or (uri[6:7].isalnum() and ".." not in uri.split("/"))
+
+
+Uri = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    Rule(
+        "self.matches('^(s3|https|pvc)://[^/]+')",
+        "artifact.uri must be s3://BUCKET/PATH, https://HOST/PATH or pvc://CLAIM/PATH; hf:// and oci:// are not supported "
+        "yet: pack the model into a bundle and upload that",
+        lambda uri: any(
+            uri.startswith(s) and uri[len(s) :][:1] not in ("", "/") for s in ("s3://", "https://", "pvc://")
+        ),
+    ),
+    Rule(
+        "!self.startsWith('pvc://') || (self.matches('^pvc://[a-z0-9]') && !self.matches('/[.][.](/|$)'))",
+        "artifact.uri must name a PersistentVolumeClaim of this namespace as pvc://CLAIM/PATH, and PATH must not contain ..",
+        _is_claim_uri,
+    ),
+]
+
+
+class Artifact(ApiModel):
+    uri: Uri = Field(
+        description="Where the model bundle is: s3://BUCKET/PATH/, https://HOST/PATH/ (a folder that holds model.json, or "
+        "one .tar) or pvc://CLAIM/PATH/. At most 1,024 characters."
+    )
+    digest: (
+        Annotated[
+            str,
+            Field(max_length=128),
+            Rule(
+                "self.matches('^sha256:[0-9a-f]{64}$')",
+                "artifact.digest must be sha256: and 64 hexadecimal digits, the sha256 of the bundle's model.json",
+                lambda digest: (
+                    digest.startswith("sha256:")
+                    and len(digest) == 71
+                    and all(c in "0123456789abcdef" for c in digest[7:])
+                ),
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="sha256:… of the bundle's model.json, which pins every file of it. Without one whatever lies at the URI "
+        "is served, checked against its own model.json.",
+    )
+    secret_ref: NameRef | None = Field(
+        default=None,
+        description="Secret of this namespace whose keys become the environment of the fetch container, and of no other: "
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_S3 and the like.",
+    )
+
+
+class Toleration(ApiModel):
+    key: Annotated[str, Field(max_length=317)] | None = Field(default=None, description="Taint key; empty for all.")
+    operator: Literal["Exists", "Equal"] | None = Field(default=None, description="Equal by default.")
+    value: LabelValue | None = Field(default=None, description="Taint value; only with Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Taint effect; all of them by default."
+    )
+    toleration_seconds: Annotated[int, Field(ge=0, le=2147483647)] | None = Field(
+        default=None, description="Seconds that a NoExecute taint is tolerated; forever by default."
+    )
+
+
+TolerationRules = (
+    Rule(
+        "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+        "a toleration without a key tolerates everything and needs operator: Exists",
+        lambda t: bool(t.key) or t.operator == "Exists",
+    ),
+    Rule(
+        "!(has(self.operator) && self.operator == 'Exists' && has(self.value) && self.value != '')",
+        "a toleration with operator Exists has no value: remove it or use Equal",
+        lambda t: not (t.operator == "Exists" and t.value),
+    ),
+    Rule(
+        "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+        "tolerationSeconds only works with effect: NoExecute",
+        lambda t: t.toleration_seconds is None or t.effect == "NoExecute",
+    ),
+)
+InstanceTypeName = Annotated[
+    str, Field(min_length=3, max_length=32, pattern=r"^[a-z0-9-]+\.[a-z0-9]+([.-][a-z0-9]+)*$")
+]
+
+
+class PlacementSpec(ApiModel):
+    instance_types: Annotated[tuple[InstanceTypeName, ...], Field(max_length=16, json_schema_extra=shapes.AS_SET)] = (
+        Field(
+            default=(),
+            description="Instance types that may run the model, best first, such as inf2.xlarge. By default every Inf2 type that "
+            "fits, the cheapest first. At most 16.",
+        )
+    )
+    scheduler_name: DnsSubdomain | None = Field(
+        default=None,
+        description="Scheduler with AWS's Neuron extension; needed for more than one but fewer than all cores of a type. The "
+        "operator's own setting by default.",
+    )
+    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] = Field(
+        default={}, description="Labels a node must have besides its instance type, at most 16."
+    )
+    tolerations: Annotated[
+        tuple[Annotated[Toleration, *TolerationRules], ...], Field(max_length=16, json_schema_extra=shapes.ATOMIC)
+    ] = Field(default=(), description="Tolerations besides the one for the taint aws.amazon.com/neuron, at most 16.")
+    priority_class_name: DnsSubdomain | None = Field(
+        default=None, description="PriorityClass of the pods; the cluster's default by default."
+    )
+
+
+class Serving(ApiModel):
+    max_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        default=None, description="Most rows in one device batch, 1 to 4,096; the bundle's largest bucket by default."
+    )
+    queue_capacity_rows: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description="Rows that may wait before requests are refused with 429, 1 to 1,000,000; the runtime chooses by default.",
+    )
+    request_timeout_seconds: int = Field(
+        default=30, ge=1, le=3600, description="Seconds after which a request is answered with 504, 1 to 3,600."
+    )
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1_073_741_824)] | None = Field(
+        default=None, description="Largest request body in bytes, 1 KiB to 1 GiB; larger ones get 413."
+    )
+
+
+class Rollout(ApiModel):
+    mode: Literal["InPlace", "Surge"] = Field(
+        default="InPlace",
+        description="InPlace replaces one replica after the other and needs no spare cores; Surge starts a new replica before "
+        "it stops an old one and needs a whole replica's cores free.",
+    )
+    drain_seconds: int = Field(
+        default=15,
+        ge=0,
+        le=3600,
+        description="Seconds a pod goes on answering after it was told to stop, while load balancers forget it, 0 to 3,600. "
+        "A change replaces the pods.",
+    )
+    progress_deadline_seconds: int = Field(
+        default=1800,
+        ge=1,
+        le=86400,
+        description="Seconds without progress after which a rollout counts as stalled, 1 to 86,400.",
+    )
+
+
+class ServiceSpec(ApiModel):
+    target_port: Port | None = Field(
+        default=None,
+        description="Port of the pod that the Service leads to, such as one of your own container's, 1 to 65535; the runtime's "
+        "8080 by default.",
+    )
+
+
+class RuntimeSpec(ApiModel):
+    image: Image | None = Field(default=None, description="Image of the runtime; the operator's setting by default.")
+    image_pull_policy: PullPolicy | None = Field(default=None, description="The operator's setting by default.")
+
+
+DEFAULT_RESOURCES = Resources(requests={"cpu": "250m", "memory": "512Mi"})
+# What can change without a new pod; everything else in the spec is part of the frozen template's identity.
+_OUTSIDE_TEMPLATE = {"replicas", "suspend", "service"}
+
+
+class NeuronModelSpec(ApiModel):
+    artifact: Artifact = Field(description="The compiled model to serve.")
+    neuron_cores: Annotated[
+        int,
+        Rule(
+            f"self >= 1 && self <= {MAX_NEURON_CORES}",
+            f"neuronCores must be 1 to {MAX_NEURON_CORES}: inf2.48xlarge, the largest Inferentia2 instance, has "
+            f"{MAX_NEURON_CORES} NeuronCores; use replicas for more",
+            lambda cores: 1 <= cores <= MAX_NEURON_CORES,
+        ),
+    ] = Field(description="NeuronCores of each replica, 1 to 24. An instance type must be able to give them.")
+    replicas: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="Replicas, 0 to 1,000. Autoscalers write it through the scale subresource; leave it out of Git then.",
+    )
+    suspend: bool = Field(default=False, description="true scales to nothing and keeps everything else.")
+    placement: PlacementSpec = Field(default=PlacementSpec(), description="Which nodes may run the model.")
+    serving: Serving = Field(default=Serving(), description="How requests are batched, queued and limited.")
+    rollout: Rollout = Field(default=Rollout(), description="How a changed model replaces the old one.")
+    service: ServiceSpec = Field(default=ServiceSpec(), description="The Service in front of the replicas.")
+    resources: Resources = Field(
+        default=DEFAULT_RESOURCES,
+        description="Host cpu and memory of the fetch and runtime containers; by default requests of 250m and 512Mi.",
+    )
+    pod: Annotated[Pod, MOUNTS_NAME_VOLUMES] = Field(
+        default=Pod(), description="Environment, identity, volumes, and your own containers beside the runtime."
+    )
+    runtime: RuntimeSpec = Field(default=RuntimeSpec(), description="The runtime itself.")
+
+    @property
+    def desired_replicas(self) -> int:
+        return 0 if self.suspend else self.replicas
+
+    def template_intent(self) -> dict[str, Any]:
+        """What the user said that shapes the pods. Two specs with equal intent share one frozen pod template.
+
+        Defaults are left out, so that a field added by a later release does not change the identity of old objects.
+        """
+        intent = self.model_dump(
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            exclude_defaults=True,
+            exclude=_OUTSIDE_TEMPLATE | {"rollout"},
+        )
+        drain_seconds = self.rollout.drain_seconds
+        return intent if drain_seconds == Rollout().drain_seconds else intent | {"drainSeconds": drain_seconds}
+
+
+class ArtifactStatus(ApiModel):
+    digest: str = Field(default="", max_length=128, description="The digest the spec asks for.")
+
+
+class PlacementStatus(ApiModel):
+    instance_types: Annotated[tuple[Annotated[str, Field(max_length=32)], ...], Field(max_length=32)] = Field(
+        default=(), description="Instance types that the pods may run on, preferred ones first."
+    )
+    reason: str = Field(default="", max_length=4096, description="Why these, in words.")
+
+
+class RuntimeStatus(ApiModel):
+    image: str = Field(default="", max_length=512, description="Image of the runtime in the frozen pod template.")
+
+
+class LastFailure(ApiModel):
+    reason: str = Field(max_length=128, description="One stable CamelCase word; see the runbook.")
+    pod: str = Field(default="", max_length=253, description="The pod that failed.")
+    container: str = Field(default="", max_length=63, description="The container that failed.")
+    exit_code: int | None = Field(default=None, description="Its exit code, if it ended.")
+    message: str = Field(default="", max_length=4096, description="What happened.")
+    hint: str = Field(default="", max_length=4096, description="What to do next.")
+    since: str = Field(default="", max_length=64, description="When it was first seen, by the pod's own clock.")
+    recovered_at: str | None = Field(default=None, max_length=64, description="When the model served again.")
+
+
+class NeuronModelStatus(ApiModel):
+    observed_generation: int = Field(
+        default=-1, description="Generation of the spec that this status speaks of; -1 before the operator looked."
+    )
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=shapes.keyed_by("type"))] = (
+        Field(default=(), description="Ready, Reconciling and Stalled.")
+    )
+    replicas: int = Field(default=0, description="Pods that exist.")
+    ready_replicas: int = Field(default=0, description="Pods that serve.")
+    updated_replicas: int = Field(default=0, description="Pods of the newest pod template.")
+    summary: str = Field(default="", max_length=32, description="Ready replicas of the wanted ones, such as 1/2.")
+    selector: str = Field(default="", max_length=256, description="Label selector of the pods, for autoscalers.")
+    url: str = Field(default="", max_length=256, description="Where the model answers inside the cluster.")
+    artifact: ArtifactStatus | None = Field(default=None, description="The artifact that is served.")
+    placement: PlacementStatus | None = Field(default=None, description="Where the pods may run, and why there.")
+    runtime: RuntimeStatus | None = Field(default=None, description="The runtime that is used.")
+    last_failure: LastFailure | None = Field(default=None, description="The latest failure, kept after recovery.")
+
+
+class ObjectMeta(ApiModel):
+    name: str = Field(min_length=1)
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 0
+    deletion_timestamp: str | None = None
+
+
+class NeuronModel(ApiModel):
+    metadata: ObjectMeta
+    spec: NeuronModelSpec
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        return self.metadata.namespace
+
+    @property
+    def is_being_deleted(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any], *, strict: bool = False) -> Self:
+        """The object as types. `strict` also refuses unknown fields, which the API server would drop.
+
+        Raises InvalidSpecError, which names every wrong field by its path.
+        """
+        problems = _identity_problems(body)
+        try:
+            metadata = ObjectMeta.model_validate(body.get("metadata") or {})
+        except ValidationError as error:
+            raise InvalidSpecError([*problems, *problems_in(error, "metadata", ObjectMeta)]) from error
+        problems += NAME_RULE_PROBLEM if not NAME_RULE.holds(metadata.name) else ()
+        try:
+            spec = NeuronModelSpec.model_validate(body.get("spec") or {}, extra="forbid" if strict else None)
+        except ValidationError as error:
+            raise InvalidSpecError([*problems, *problems_in(error, "spec", NeuronModelSpec)]) from error
+        if problems:
+            raise InvalidSpecError(problems)
+        return cls(metadata=metadata, spec=spec)
+
+
+def _is_dns_1035(name: str) -> bool:
+    plain = name.replace("-", "a")
+    return (
+        name[:1].isalpha() and plain.isascii() and plain.isalnum() and plain == plain.lower() and not name.endswith("-")
+    )
+
+
+NAME_RULE = Rule(
+    f"self.metadata.name.size() <= {names.NAME_MAX_LENGTH} && "
+    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    f"metadata.name must be at most {names.NAME_MAX_LENGTH} characters, lower-case letters, digits and -, start with a letter "
+    "and not end with -: the Service and the revisions are named after it",
+    lambda name: len(name) <= names.NAME_MAX_LENGTH and _is_dns_1035(name),
+)
+NAME_RULE_PROBLEM = (Problem("metadata.name", NAME_RULE.message),)
+
+
+def _identity_problems(body: Mapping[str, Any]) -> list[Problem]:
+    wanted = {"apiVersion": names.API_VERSION, "kind": names.KIND}
+    return [
+        Problem(field, f"must be {value}, not {body[field]!r}")
+        for field, value in wanted.items()
+        if field in body and body[field] != value
+    ]

@@ -1,0 +1,78 @@
+"""Every string the operator puts on the cluster: group, labels, annotations, ports, paths and child names.
+
+Everything that renders or reads objects takes its constants from here, so that a name exists once. Pure.
+"""
+
+from typing import Final
+
+GROUP: Final = "neuron-serving.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "NeuronModel"
+PLURAL: Final = "neuronmodels"
+SINGULAR: Final = "neuronmodel"
+SHORT_NAME: Final = "nm"
+CATEGORY: Final = "inference"
+CRD_NAME: Final = f"{PLURAL}.{GROUP}"
+
+FIELD_MANAGER: Final = "neuron-serving"
+
+LABEL_MODEL: Final = f"{GROUP}/model"
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+APP_NAME: Final = "neuron-runtime"
+MANAGED_BY: Final = "neuron-serving"
+ANNOTATION_DESIRED_HASH: Final = f"{GROUP}/desired-hash"
+
+RESOURCE_NEURONCORE: Final = "aws.amazon.com/neuroncore"
+RESOURCE_NEURON: Final = "aws.amazon.com/neuron"
+TAINT_NEURON: Final = "aws.amazon.com/neuron"
+LABEL_INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
+LABEL_HOSTNAME: Final = "kubernetes.io/hostname"
+LABEL_TEMPLATE_HASH: Final = "pod-template-hash"
+
+CONTAINER_RUNTIME: Final = "runtime"
+CONTAINER_FETCH: Final = "fetch"
+PORT_NAME: Final = "http"
+RUNTIME_PORT: Final = 8080
+SERVICE_PORT: Final = 80
+
+VOLUME_MODEL: Final = "model"
+VOLUME_TMP: Final = "tmp"
+VOLUME_CLAIM: Final = "artifact-claim"
+MODEL_PATH: Final = "/model"
+TMP_PATH: Final = f"/{VOLUME_TMP}"
+CLAIM_PATH: Final = "/mnt/pvc"
+TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
+RUN_AS_ID: Final = 65532
+
+REVISION_HASH_LENGTH: Final = 10
+LABEL_VALUE_MAX_LENGTH: Final = 63
+# The longest child is a ControllerRevision: "<name>-<hash>", which must still be a label value (63 characters).
+NAME_MAX_LENGTH: Final = LABEL_VALUE_MAX_LENGTH - REVISION_HASH_LENGTH - 1
+
+
+def selector(model_name: str) -> dict[str, str]:
+    """What the Deployment, the Service and the disruption budget select pods by; immutable on the Deployment."""
+    return {LABEL_MODEL: model_name}
+
+
+def child_labels(model_name: str) -> dict[str, str]:
+    """The labels of every child and pod; never the owner's own labels, which belong to the user's tools."""
+    return {
+        LABEL_NAME: APP_NAME,
+        LABEL_INSTANCE: model_name,
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_MODEL: model_name,
+    }
+
+
+def revision_name(model_name: str, intent_hash: str) -> str:
+    """The ControllerRevision that freezes one pod template."""
+    return f"{model_name}-{intent_hash[:REVISION_HASH_LENGTH]}"
+
+
+def url(model_name: str, namespace: str) -> str:
+    """Where the model answers inside the cluster."""
+    return f"http://{model_name}.{namespace}.svc"

@@ -1,0 +1,43 @@
+"""The operator's settings: one frozen model, read from NEURON_OPERATOR_* variables once at start.
+
+The descriptions are the documentation: docs/reference/operator-settings.md is generated from them.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from neuron_operator import __version__
+
+ENV_PREFIX = "NEURON_OPERATOR_"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
+
+    runtime_image: str = Field(
+        default=f"docker.io/neuron-serving/runtime:{__version__}",
+        min_length=1,
+        description="Image of the runtime for models that name none in spec.runtime.image. A new value is adopted by a "
+        "model at its next change, never by an upgrade of the operator alone.",
+    )
+    runtime_image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
+        default="IfNotPresent", description="Pull policy for models that name none in spec.runtime.imagePullPolicy."
+    )
+    scheduler_name: str = Field(
+        default="",
+        description="Scheduler that runs AWS's Neuron scheduler extension, for models that name none in "
+        "spec.placement.schedulerName. Empty: the default scheduler, so only models that take one core or all cores "
+        "of an instance type can be placed.",
+    )
+    workers: int = Field(default=8, ge=1, le=64, description="Models reconciled at the same time.")
+    health_port: int = Field(default=8081, ge=0, le=65535, description="Port of /healthz and /readyz; 0 picks one.")
+    metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /metrics; 0 picks one.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe level that is logged."
+    )
+    pod_name: str = Field(default="", description="Name of this pod, from the downward API; names the lease's holder.")
+    pod_namespace: str = Field(
+        default="neuron-serving-system", description="Namespace of this pod, from the downward API; holds the lease."
+    )
