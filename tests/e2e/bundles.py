@@ -1,0 +1,65 @@
+"""Tiny bundles for the stories, traced and packed the way a user does it."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TRACE = """
+import sys, torch, torch_neuronx
+layer = torch.nn.Linear(4, 2).eval()
+for batch_size in (1, 4):
+    torch_neuronx.trace(layer, torch.zeros(batch_size, 4)).save(f"{sys.argv[1]}/b{batch_size}.pt")
+"""
+
+
+def build(folder: Path) -> dict[str, Path]:
+    """Directories by the key they get in the artifact store."""
+    tiny = _pack(folder)
+    return {"tiny": tiny, "corrupt": _corrupt(tiny), "unloadable": _unloadable(tiny)}
+
+
+def _pack(folder: Path) -> Path:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "hack/emulator/site-packages"),
+        "NEURON_EMULATOR_STATE": str(folder / "neuron"),
+        "NEURON_RT_VISIBLE_CORES": "0",
+    }
+    subprocess.run([sys.executable, "-W", "ignore", "-c", TRACE, str(folder)], env=environment, check=True)
+    packing = ["pack", str(folder / "b1.pt"), str(folder / "b4.pt"), "--input", "x:FP32:-1,4", "--task", "Tensor"]
+    command = [sys.executable, "-W", "ignore", "-m", "neuron_runtime", *packing, "--name", "tiny"]
+    subprocess.run([*command, "-o", str(folder / "tiny")], env=environment, check=True)
+    return folder / "tiny"
+
+
+def _corrupt(tiny: Path) -> Path:
+    """One byte of a program differs from what model.json says."""
+    copy = Path(shutil.copytree(tiny, tiny.with_name("corrupt")))
+    program = copy / _manifest(copy)["buckets"][0]["file"]
+    content = bytearray(program.read_bytes())
+    content[-1] ^= 0xFF
+    program.write_bytes(content)
+    return copy
+
+
+def _unloadable(tiny: Path) -> Path:
+    """Every checksum is right, but the programs are not programs."""
+    copy = Path(shutil.copytree(tiny, tiny.with_name("unloadable")))
+    manifest = _manifest(copy)
+    content = b"not a TorchScript archive"
+    for bucket in manifest["buckets"]:
+        (copy / bucket["file"]).write_bytes(content)
+        entry = next(file for file in manifest["files"] if file["path"] == bucket["file"])
+        entry.update(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    (copy / "model.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def _manifest(bundle: Path) -> dict[str, list[dict[str, object]]]:
+    manifest: dict[str, list[dict[str, object]]] = json.loads((bundle / "model.json").read_text())
+    return manifest

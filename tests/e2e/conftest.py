@@ -1,0 +1,54 @@
+"""What every story starts from: the product installed as the demo installs it, tiny bundles, a namespace of its own."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo import installation, store
+from demo.kube import Kube
+from e2e import bundles
+from e2e.world import World
+
+
+@pytest.fixture(scope="session")
+def kube() -> Iterator[Kube]:
+    """The running product. A cluster that was up before stays up; one started here is taken down again."""
+    was_up = installation.ask("cluster", "status", "--quiet") == "up"
+    installation.tool("cluster", "up")
+    installation.load_images()
+    cluster = installation.connect()
+    store.start(cluster)
+    installation.install_chart(cluster)
+    yield cluster
+    if not was_up:
+        installation.tool("cluster", "down")
+
+
+@pytest.fixture(scope="session")
+def uploaded(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Bundles in the artifact store by name: a tiny model, the same with a wrong checksum, and one for other shapes."""
+    built = bundles.build(tmp_path_factory.mktemp("bundles"))
+    store.upload(kube, built)
+    return built
+
+
+@pytest.fixture
+def world(kube: Kube, uploaded: dict[str, Path]) -> Iterator[World]:
+    """A namespace of its own with the store's credentials; its models and their pods are gone when the story ends."""
+    namespace = f"story-{uuid.uuid4().hex[:8]}"
+    kube.kubectl("create", "namespace", namespace)
+    secret = kube.get("secret", "artifact-store")
+    kube.apply({**secret, "metadata": {"name": "artifact-store", "namespace": namespace}})
+    yield World(kube=kube, namespace=namespace)
+    kube.kubectl("delete", "namespace", namespace, "--wait=true", "--timeout=120s")
+
+
+@pytest.fixture
+def apply_model(world: World) -> Callable[..., None]:
+    def apply(name: str, **spec: Any) -> None:
+        world.apply_model(name, **spec)
+
+    return apply

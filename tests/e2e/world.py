@@ -1,0 +1,92 @@
+"""One story's corner of the cluster, in the words the stories use."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from demo.kube import CommandError, Kube
+
+MODEL_LABEL = "neuron-serving.dev/model"
+
+
+@dataclass(frozen=True)
+class World:
+    kube: Kube
+    namespace: str
+
+    def apply_model(self, name: str, **spec: Any) -> None:
+        """Apply a NeuronModel that serves the tiny bundle with one core unless `spec` says otherwise."""
+        body = {
+            "apiVersion": "neuron-serving.dev/v1alpha1",
+            "kind": "NeuronModel",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {
+                "artifact": {"uri": "s3://models/tiny/", "secretRef": {"name": "artifact-store"}},
+                "neuronCores": 1,
+                "rollout": {"drainSeconds": 1},
+                **spec,
+            },
+        }
+        self.kube.apply(body)
+
+    def model(self, name: str) -> dict[str, Any]:
+        return self.kube.get("neuronmodel", name, self.namespace)
+
+    def condition(self, name: str, kind: str = "Ready") -> dict[str, str]:
+        conditions: list[dict[str, str]] = self.model(name).get("status", {}).get("conditions", [])
+        return next((condition for condition in conditions if condition["type"] == kind), {})
+
+    def wait_until_ready(self, name: str, timeout_s: int = 180) -> None:
+        self.wait(f"neuronmodel/{name}", "condition=Ready", timeout_s)
+
+    def wait_for_reason(self, name: str, reason: str, timeout_s: int = 120) -> str:
+        """Wait until Ready carries `reason`; returns its message."""
+        path = '{.status.conditions[?(@.type=="Ready")].reason}'
+        self.wait(f"neuronmodel/{name}", f"jsonpath={path}={reason}", timeout_s)
+        return self.condition(name)["message"]
+
+    def wait(self, what: str, condition: str, timeout_s: int = 120) -> None:
+        try:
+            self.kube.wait(what, condition, namespace=self.namespace, timeout_s=timeout_s)
+        except CommandError as error:
+            pods = self.kube.kubectl("get", "pods", "-n", self.namespace, "-o", "wide")
+            raise CommandError(f"{error}\n{pods}") from error
+
+    def pods(self, name: str) -> list[dict[str, Any]]:
+        return self.kube.list("pods", namespace=self.namespace, labels=f"{MODEL_LABEL}={name}")
+
+    def pod_names(self, name: str) -> set[str]:
+        return {pod["metadata"]["name"] for pod in self.pods(name)}
+
+    def delete(self, what: str, *options: str) -> None:
+        self.kube.kubectl("delete", what, "-n", self.namespace, "--timeout=120s", *options)
+
+    def is_there(self, what: str) -> bool:
+        return bool(self.kube.kubectl("get", what, "-n", self.namespace, "--ignore-not-found", "-o", "name").strip())
+
+    @contextmanager
+    def forward(self, name: str) -> Iterator[str]:
+        with self.kube.forward(f"svc/{name}", 80, self.namespace) as url:
+            yield url
+
+    def watch_readiness(self, name: str) -> "subprocess.Popen[str]":
+        """Start a watch that prints Ready's status and reason at every change; the caller ends it."""
+        columns = '{.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].reason}'
+        command = [
+            "kubectl",
+            "get",
+            "neuronmodel",
+            name,
+            "-n",
+            self.namespace,
+            "--watch",
+            "-o",
+            f"jsonpath={columns}{{'\\n'}}",
+        ]
+        return subprocess.Popen(command, env=self.kube.environment(), stdout=subprocess.PIPE, text=True)
+
+    def as_json(self, name: str) -> str:
+        return json.dumps(self.model(name).get("status", {}), indent=2)
