@@ -13,7 +13,10 @@ Datatype = Literal[
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "BF16", "FP32", "FP64"
 ]
 Task = Literal["Tensor", "TextClassification", "TextEmbedding"]
-RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*(^|/)\.\.(/|$))[^\\]+$", max_length=512)]
+# Segments start with a letter, digit or underscore: no absolute paths, no "..", no hidden files, one spelling a file.
+RelativePath = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$", max_length=512)
+]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -21,6 +24,10 @@ class _Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, protected_namespaces=()
     )
+
+
+def _fits(shape: tuple[int, ...], spec: tuple[int, ...]) -> bool:
+    return len(shape) == len(spec) and all(wanted in (-1, size) for size, wanted in zip(shape, spec, strict=True))
 
 
 class TensorSpec(_Strict):
@@ -40,12 +47,19 @@ class TensorSpec(_Strict):
 
 
 class Bucket(_Strict):
-    """One compiled program: Neuron programs have fixed shapes, so each batch × sequence size is a program of its own."""
+    """One compiled program: Neuron programs have fixed shapes, so each batch and sequence size is its own program."""
 
     file: RelativePath
     shapes: dict[str, tuple[int, ...]] = Field(min_length=1, description="Exact shape of every input, batch first.")
     device_bytes: int | None = Field(default=None, ge=0, description="Device memory the program takes, if known.")
     neuron_cores: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _shapes_are_fixed(self) -> Self:
+        for name, shape in self.shapes.items():
+            if not shape or min(shape) < 1:
+                raise ValueError(f"bucket {self.file}: shape {list(shape)} of {name} must be positive sizes")
+        return self
 
     @property
     def batch_size(self) -> int:
@@ -101,26 +115,60 @@ class Manifest(_Strict):
     files: tuple[BundleFile, ...] = Field(min_length=1, description="Every file of the bundle but model.json itself.")
 
     @model_validator(mode="after")
-    def _parts_agree(self) -> Self:
-        names = [tensor.name for tensor in self.inputs]
-        listed = {file.path for file in self.files}
+    def _buckets_fit_the_inputs(self) -> Self:
+        specs = {tensor.name: tensor.shape for tensor in self.inputs}
+        seen: set[tuple[tuple[int, ...], ...]] = set()
         for bucket in self.buckets:
-            if list(bucket.shapes) != names:
+            if list(bucket.shapes) != list(specs):
                 raise ValueError(
-                    f"bucket {bucket.file}: shapes name {list(bucket.shapes)}, the model's inputs are {names}"
+                    f"bucket {bucket.file}: shapes name {list(bucket.shapes)}, the inputs are {list(specs)}"
                 )
             if len({shape[0] for shape in bucket.shapes.values()}) != 1:
                 raise ValueError(f"bucket {bucket.file}: its inputs disagree on the batch size")
-            if bucket.file not in listed:
-                raise ValueError(f"bucket {bucket.file} is not listed under files")
-        if self.text and self.text.tokenizer not in listed:
-            raise ValueError(f"tokenizer {self.text.tokenizer} is not listed under files")
+            for name, shape in bucket.shapes.items():
+                if not _fits(shape, specs[name]):
+                    raise ValueError(
+                        f"bucket {bucket.file}: {name} is {list(shape)}, the input says {list(specs[name])}"
+                    )
+            key = tuple(bucket.shapes.values())
+            if key in seen:
+                raise ValueError(f"bucket {bucket.file}: another bucket has the same shapes")
+            seen.add(key)
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_listed_once(self) -> Self:
+        listed = [file.path for file in self.files]
+        if len(set(listed)) != len(listed) or "model.json" in listed:
+            raise ValueError("files must name each file once, and not model.json")
+        named = [bucket.file for bucket in self.buckets] + ([self.text.tokenizer] if self.text else [])
+        for path in named:
+            if path not in listed:
+                raise ValueError(f"{path} is not listed under files")
+        return self
+
+    @model_validator(mode="after")
+    def _task_has_its_parts(self) -> Self:
         needed = {"TextClassification": ("text", "classification"), "TextEmbedding": ("text", "embedding")}
         for part in needed.get(self.task, ()):
             if getattr(self, part) is None:
                 raise ValueError(f"task {self.task} needs the part '{part}'")
+        last = self.outputs[0].shape[-1]
+        if (
+            self.task == "TextClassification"
+            and self.classification
+            and last not in (-1, len(self.classification.labels))
+        ):
+            raise ValueError(f"{len(self.classification.labels)} labels for an output of {last} classes")
+        if self.task == "TextEmbedding" and self.embedding and last not in (-1, self.embedding.dimensions):
+            raise ValueError(f"{self.embedding.dimensions} dimensions for an output of {last}")
         return self
 
     @property
     def largest_batch_size(self) -> int:
         return max(bucket.batch_size for bucket in self.buckets)
+
+    @property
+    def total_bytes(self) -> int:
+        """All files but model.json itself."""
+        return sum(file.bytes for file in self.files)
