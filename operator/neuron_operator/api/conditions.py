@@ -1,7 +1,7 @@
 """Conditions and their reasons: the words the operator answers with. Pure; status.py decides which of them hold.
 
-A reason is stable API: it appears in the REASON column, in events and as a heading of the runbook. The meanings below
-are the source of docs/reference/conditions.md.
+A reason is stable API: it appears in the REASON column, in events and as a heading of the runbook. What each
+means is told by `meanings.py`.
 """
 
 from collections.abc import Iterable, Sequence

@@ -70,13 +70,14 @@ Probe = Annotated[ProbeFields, ONE_HANDLER]
 
 class ContainerSecurity(ApiModel):
     run_as_user: Annotated[int, Field(ge=0, le=2147483647)] | None = Field(
-        default=None, description="User id of the process; the image's by default."
+        default=None, description="User id of the process; 65532 by default."
     )
     run_as_group: Annotated[int, Field(ge=0, le=2147483647)] | None = Field(
-        default=None, description="Group id of the process; the image's by default."
+        default=None, description="Group id of the process; 65532 by default."
     )
     run_as_non_root: bool | None = Field(
-        default=None, description="Refuse to start as root; true by default, false allows images that run as root."
+        default=None,
+        description="Refuse to start as root; true by default. An image that needs root takes false and runAsUser: 0.",
     )
     read_only_root_filesystem: bool | None = Field(
         default=None, description="Make the container's file system read-only; false by default."
@@ -114,7 +115,8 @@ RESERVED_PREFIX = f"{names.GROUP}/"
 _UNRESERVED_LABELS = Rule(
     f"self.all(k, !k.startsWith('{RESERVED_PREFIX}') && !(k in "
     f"{cel_list((names.LABEL_NAME, names.LABEL_INSTANCE, names.LABEL_MANAGED_BY))}))",
-    "labels under neuron-serving.dev/ and app.kubernetes.io/name, /instance and /managed-by are the operator's: remove them",
+    "labels under neuron-serving.dev/ and app.kubernetes.io/name, /instance and /managed-by are the operator's: remove "
+    "them",
     lambda labels: (
         not any(
             key.startswith(RESERVED_PREFIX) or key in (names.LABEL_NAME, names.LABEL_INSTANCE, names.LABEL_MANAGED_BY)

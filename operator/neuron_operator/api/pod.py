@@ -21,7 +21,6 @@ RESERVED_ENV = (
     "NEURON_RUNTIME_CORES",
     "NEURON_RUNTIME_DIGEST",
     "NEURON_RUNTIME_DRAIN_SECONDS",
-    "NEURON_RUNTIME_HOST",
     "NEURON_RUNTIME_MAX_BATCH_SIZE",
     "NEURON_RUNTIME_MAX_BODY_BYTES",
     "NEURON_RUNTIME_MODEL_NAME",
@@ -100,8 +99,9 @@ VALUE_OR_FROM = Rule(
 )
 UNRESERVED_ENV = Rule(
     f"self.all(e, !(e.name in {cel_list(RESERVED_ENV)}))",
-    "the operator sets NEURON_RT_VISIBLE_CORES, the POD_ and NODE_ names and most NEURON_RUNTIME_ variables itself: use the "
-    "fields under spec.serving and spec.neuronCores; NEURON_RUNTIME_ENGINE, _LOG_LEVEL and _NEURON_MONITOR are free",
+    "the operator sets NEURON_RT_VISIBLE_CORES, the POD_ and NODE_ names and most NEURON_RUNTIME_ variables itself: "
+    "use the fields under spec.serving and spec.neuronCores; NEURON_RUNTIME_ENGINE, _LOG_LEVEL and _NEURON_MONITOR are "
+    "free",
     lambda env: all(var.name not in RESERVED_ENV for var in env),
 )
 Env = Annotated[
@@ -141,8 +141,8 @@ HostResources = Annotated[
     Field(max_length=3),
     Rule(
         f"self.all(k, k in {cel_list(HOST_RESOURCES)})",
-        "only cpu, memory and ephemeral-storage can be asked for here; NeuronCores belong to the runtime alone, through "
-        "spec.neuronCores, because Neuron devices can't be shared between containers",
+        "only cpu, memory and ephemeral-storage can be asked for here; NeuronCores belong to the runtime alone, "
+        "through spec.neuronCores, because Neuron devices can't be shared between containers",
         lambda resources: all(name in HOST_RESOURCES for name in resources),
     ),
 ]
@@ -192,8 +192,8 @@ Volumes = Annotated[
         Annotated[
             Volume,
             one_of(
-                "a volume needs exactly one of configMap, secret, emptyDir and persistentVolumeClaim; hostPath and other "
-                "kinds are not offered",
+                "a volume needs exactly one of configMap, secret, emptyDir and persistentVolumeClaim; hostPath and "
+                "other kinds are not offered",
                 "configMap",
                 "secret",
                 "emptyDir",

@@ -1,7 +1,7 @@
 """Validation rules written once: as CEL for the API server and as a Python check for `render` and `explain`. Pure.
 
-A Rule annotates a type (`Annotated[str, Rule(...)]`). The schema generator finds it as x-kubernetes-validations; pydantic
-runs `holds`. A test puts the same objects through both and compares the messages.
+A Rule annotates a type (`Annotated[str, Rule(...)]`). The schema generator finds it as x-kubernetes-validations;
+pydantic runs `holds`. A test puts the same objects through both and compares the messages.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,11 @@ class Rule:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         found = dict(handler(schema))
-        found[KEY] = [*found.get(KEY, []), {"rule": self.cel, "message": self.message}]
+        found[KEY] = [*found.get(KEY, []), self.wire()]
         return found
+
+    def wire(self) -> dict[str, str]:
+        return {"rule": self.cel, "message": self.message}
 
     def _check(self, value: Any) -> Any:
         if not self.holds(value):

@@ -20,18 +20,22 @@ class ApiModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _as_quantity(value: Any) -> Any:
+INT_OR_STRING: dict[str, Any] = {"x-kubernetes-int-or-string": True}
+
+
+def as_text(value: Any) -> Any:
+    """A number as the string it stands for; for the few fields where Kubernetes takes either."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 # YAML reads `cpu: 2` as a number and `cpu: 500m` as a string; both are quantities.
 Quantity = Annotated[
     str,
-    BeforeValidator(_as_quantity),
+    BeforeValidator(as_text),
     Field(
         max_length=32,
         pattern=r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?$",
-        json_schema_extra={"x-kubernetes-int-or-string": True},
+        json_schema_extra=INT_OR_STRING,
     ),
 ]
 LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")]

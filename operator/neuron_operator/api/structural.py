@@ -28,8 +28,6 @@ def _rewritten(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
     out = {key: value for key, value in node.items() if key in _KEPT or key.startswith("x-kubernetes-")}
     unknown = node.keys() - out.keys() - _DROPPED - {"properties", "items", "anyOf", "$ref"}
     assert not unknown, f"no structural form is known for {sorted(unknown)}: a bug in the API types"
-    if node.get("default", ...) is None:
-        out.pop("default")
     if out.get("x-kubernetes-int-or-string"):
         out.pop("type", None)
     if "properties" in node:
@@ -40,7 +38,28 @@ def _rewritten(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
         out["additionalProperties"] = _rewritten(node["additionalProperties"], defs)
     if out.get("type") == "integer":
         out.setdefault("format", "int64" if out.get("maximum", 2**31) >= 2**31 else "int32")
-    return out
+    return _with_useful_default(out)
+
+
+def _with_useful_default(node: dict[str, Any]) -> dict[str, Any]:
+    """`node` without a default that says nothing: null, "", an empty list or map.
+
+    An object keeps {} where its fields have defaults of their own, because the API server fills those in only then.
+    """
+    default = node.pop("default", None)
+    properties = node.get("properties", {})
+    if isinstance(default, dict) and properties:
+        own = {name: child["default"] for name, child in properties.items() if "default" in child}
+        default = {name: value for name, value in default.items() if value and value != own.get(name)}
+        default = {name: _without_nulls(value) for name, value in default.items()}
+        return node | {"default": default} if own or default else node
+    return node if default in (None, "", [], {}) else node | {"default": default}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(child) for name, child in value.items() if child is not None}
+    return value
 
 
 def _inlined(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:

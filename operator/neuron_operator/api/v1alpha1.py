@@ -7,17 +7,19 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from neuron_operator import names
 from neuron_operator.api import shapes
-from neuron_operator.api.conditions import Condition
 from neuron_operator.api.container import MOUNTS_NAME_VOLUMES, Image, Pod, PullPolicy
-from neuron_operator.api.pod import NameRef, Port, Resources
+from neuron_operator.api.pod import NameRef, Resources
 from neuron_operator.api.problems import problems_in
 from neuron_operator.api.rules import Rule
 from neuron_operator.api.shapes import ApiModel, DnsSubdomain, LabelKey, LabelValue
+from neuron_operator.api.status import NeuronModelStatus
 from neuron_operator.errors import InvalidSpecError, Problem
+
+__all__ = ["NeuronModel", "NeuronModelSpec", "NeuronModelStatus", "Rollout"]
 
 MAX_NEURON_CORES = 24
 
@@ -31,15 +33,16 @@ Uri = Annotated[
     Field(min_length=1, max_length=1024),
     Rule(
         "self.matches('^(s3|https|pvc)://[^/]+')",
-        "artifact.uri must be s3://BUCKET/PATH, https://HOST/PATH or pvc://CLAIM/PATH; hf:// and oci:// are not supported "
-        "yet: pack the model into a bundle and upload that",
+        "artifact.uri must be s3://BUCKET/PATH, https://HOST/PATH or pvc://CLAIM/PATH; hf:// and oci:// are not "
+        "supported yet: pack the model into a bundle and upload that",
         lambda uri: any(
             uri.startswith(s) and uri[len(s) :][:1] not in ("", "/") for s in ("s3://", "https://", "pvc://")
         ),
     ),
     Rule(
         "!self.startsWith('pvc://') || (self.matches('^pvc://[a-z0-9]') && !self.matches('/[.][.](/|$)'))",
-        "artifact.uri must name a PersistentVolumeClaim of this namespace as pvc://CLAIM/PATH, and PATH must not contain ..",
+        "artifact.uri must name a PersistentVolumeClaim of this namespace as pvc://CLAIM/PATH, and PATH must not "
+        "contain ..",
         _is_claim_uri,
     ),
 ]
@@ -47,8 +50,8 @@ Uri = Annotated[
 
 class Artifact(ApiModel):
     uri: Uri = Field(
-        description="Where the model bundle is: s3://BUCKET/PATH/, https://HOST/PATH/ (a folder that holds model.json, or "
-        "one .tar) or pvc://CLAIM/PATH/. At most 1,024 characters."
+        description="Where the model bundle is: s3://BUCKET/PATH/, https://HOST/PATH/ (a folder that holds model.json, "
+        "or one .tar) or pvc://CLAIM/PATH/. At most 1,024 characters."
     )
     digest: (
         Annotated[
@@ -67,13 +70,13 @@ class Artifact(ApiModel):
         | None
     ) = Field(
         default=None,
-        description="sha256:… of the bundle's model.json, which pins every file of it. Without one whatever lies at the URI "
-        "is served, checked against its own model.json.",
+        description="sha256:… of the bundle's model.json, which pins every file of it. Without one whatever lies at "
+        "the URI is served, checked against its own model.json.",
     )
     secret_ref: NameRef | None = Field(
         default=None,
-        description="Secret of this namespace whose keys become the environment of the fetch container, and of no other: "
-        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_S3 and the like.",
+        description="Secret of this namespace whose keys become the environment of the fetch container, and of no "
+        "other: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_S3 and the like.",
     )
 
 
@@ -115,14 +118,14 @@ class PlacementSpec(ApiModel):
     instance_types: Annotated[tuple[InstanceTypeName, ...], Field(max_length=16, json_schema_extra=shapes.AS_SET)] = (
         Field(
             default=(),
-            description="Instance types that may run the model, best first, such as inf2.xlarge. By default every Inf2 type that "
-            "fits, the cheapest first. At most 16.",
+            description="Instance types that may run the model, best first, such as inf2.xlarge. By default every Inf2 "
+            "type that fits, the cheapest first. At most 16.",
         )
     )
     scheduler_name: DnsSubdomain | None = Field(
         default=None,
-        description="Scheduler with AWS's Neuron extension; needed for more than one but fewer than all cores of a type. The "
-        "operator's own setting by default.",
+        description="Scheduler with AWS's Neuron extension; needed for more than one but fewer than all cores of a "
+        "type. The operator's own setting by default.",
     )
     node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] = Field(
         default={}, description="Labels a node must have besides its instance type, at most 16."
@@ -141,7 +144,8 @@ class Serving(ApiModel):
     )
     queue_capacity_rows: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None,
-        description="Rows that may wait before requests are refused with 429, 1 to 1,000,000; the runtime chooses by default.",
+        description="Rows that may wait before requests are refused with 429, 1 to 1,000,000; the runtime chooses by "
+        "default.",
     )
     request_timeout_seconds: int = Field(
         default=30, ge=1, le=3600, description="Seconds after which a request is answered with 504, 1 to 3,600."
@@ -154,15 +158,15 @@ class Serving(ApiModel):
 class Rollout(ApiModel):
     mode: Literal["InPlace", "Surge"] = Field(
         default="InPlace",
-        description="InPlace replaces one replica after the other and needs no spare cores; Surge starts a new replica before "
-        "it stops an old one and needs a whole replica's cores free.",
+        description="InPlace replaces one replica after the other and needs no spare cores; Surge starts a new replica "
+        "before it stops an old one and needs a whole replica's cores free.",
     )
     drain_seconds: int = Field(
         default=15,
         ge=0,
         le=3600,
-        description="Seconds a pod goes on answering after it was told to stop, while load balancers forget it, 0 to 3,600. "
-        "A change replaces the pods.",
+        description="Seconds a pod goes on answering after it was told to stop, while load balancers forget it, 0 to "
+        "3,600. A change replaces the pods.",
     )
     progress_deadline_seconds: int = Field(
         default=1800,
@@ -172,11 +176,23 @@ class Rollout(ApiModel):
     )
 
 
+TargetPort = Annotated[
+    str,
+    BeforeValidator(shapes.as_text),
+    Field(max_length=15, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", json_schema_extra=shapes.INT_OR_STRING),
+    Rule(
+        "type(self) == string || (self >= 1 && self <= 65535)",
+        "service.targetPort must be the name of a port or a number from 1 to 65535",
+        lambda port: not port.isdigit() or 1 <= int(port) <= 65535,
+    ),
+]
+
+
 class ServiceSpec(ApiModel):
-    target_port: Port | None = Field(
+    target_port: TargetPort | None = Field(
         default=None,
-        description="Port of the pod that the Service leads to, such as one of your own container's, 1 to 65535; the runtime's "
-        "8080 by default.",
+        description="Port of the pod that the Service leads to: the name of a port of your own containers, or a "
+        "number. The runtime's 8080 by default.",
     )
 
 
@@ -205,7 +221,8 @@ class NeuronModelSpec(ApiModel):
         default=1,
         ge=0,
         le=1000,
-        description="Replicas, 0 to 1,000. Autoscalers write it through the scale subresource; leave it out of Git then.",
+        description="Replicas, 0 to 1,000. Autoscalers write it through the scale subresource; leave it out of Git "
+        "then.",
     )
     suspend: bool = Field(default=False, description="true scales to nothing and keeps everything else.")
     placement: PlacementSpec = Field(default=PlacementSpec(), description="Which nodes may run the model.")
@@ -239,51 +256,6 @@ class NeuronModelSpec(ApiModel):
         )
         drain_seconds = self.rollout.drain_seconds
         return intent if drain_seconds == Rollout().drain_seconds else intent | {"drainSeconds": drain_seconds}
-
-
-class ArtifactStatus(ApiModel):
-    digest: str = Field(default="", max_length=128, description="The digest the spec asks for.")
-
-
-class PlacementStatus(ApiModel):
-    instance_types: Annotated[tuple[Annotated[str, Field(max_length=32)], ...], Field(max_length=32)] = Field(
-        default=(), description="Instance types that the pods may run on, preferred ones first."
-    )
-    reason: str = Field(default="", max_length=4096, description="Why these, in words.")
-
-
-class RuntimeStatus(ApiModel):
-    image: str = Field(default="", max_length=512, description="Image of the runtime in the frozen pod template.")
-
-
-class LastFailure(ApiModel):
-    reason: str = Field(max_length=128, description="One stable CamelCase word; see the runbook.")
-    pod: str = Field(default="", max_length=253, description="The pod that failed.")
-    container: str = Field(default="", max_length=63, description="The container that failed.")
-    exit_code: int | None = Field(default=None, description="Its exit code, if it ended.")
-    message: str = Field(default="", max_length=4096, description="What happened.")
-    hint: str = Field(default="", max_length=4096, description="What to do next.")
-    since: str = Field(default="", max_length=64, description="When it was first seen, by the pod's own clock.")
-    recovered_at: str | None = Field(default=None, max_length=64, description="When the model served again.")
-
-
-class NeuronModelStatus(ApiModel):
-    observed_generation: int = Field(
-        default=-1, description="Generation of the spec that this status speaks of; -1 before the operator looked."
-    )
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=shapes.keyed_by("type"))] = (
-        Field(default=(), description="Ready, Reconciling and Stalled.")
-    )
-    replicas: int = Field(default=0, description="Pods that exist.")
-    ready_replicas: int = Field(default=0, description="Pods that serve.")
-    updated_replicas: int = Field(default=0, description="Pods of the newest pod template.")
-    summary: str = Field(default="", max_length=32, description="Ready replicas of the wanted ones, such as 1/2.")
-    selector: str = Field(default="", max_length=256, description="Label selector of the pods, for autoscalers.")
-    url: str = Field(default="", max_length=256, description="Where the model answers inside the cluster.")
-    artifact: ArtifactStatus | None = Field(default=None, description="The artifact that is served.")
-    placement: PlacementStatus | None = Field(default=None, description="Where the pods may run, and why there.")
-    runtime: RuntimeStatus | None = Field(default=None, description="The runtime that is used.")
-    last_failure: LastFailure | None = Field(default=None, description="The latest failure, kept after recovery.")
 
 
 class ObjectMeta(ApiModel):
@@ -326,9 +298,30 @@ class NeuronModel(ApiModel):
             spec = NeuronModelSpec.model_validate(body.get("spec") or {}, extra="forbid" if strict else None)
         except ValidationError as error:
             raise InvalidSpecError([*problems, *problems_in(error, "spec", NeuronModelSpec)]) from error
+        problems += [Problem("spec", rule.message) for rule in SPEC_RULES if not rule.holds(spec)]
         if problems:
             raise InvalidSpecError(problems)
         return cls(metadata=metadata, spec=spec)
+
+
+def _names_a_port(spec: NeuronModelSpec) -> bool:
+    target = spec.service.target_port
+    if target is None or target.isdigit() or target == names.PORT_NAME:
+        return True
+    return any(port.name == target for container in spec.pod.containers for port in container.ports or ())
+
+
+SPEC_RULES = (
+    Rule(
+        "!has(self.service) || !has(self.service.targetPort) || type(self.service.targetPort) != string || "
+        f"self.service.targetPort == '{names.PORT_NAME}' || (has(self.pod) && has(self.pod.containers) && "
+        "self.pod.containers.exists(c, has(c.ports) && "
+        "c.ports.exists(p, has(p.name) && p.name == self.service.targetPort)))",
+        "service.targetPort names a port that no container of spec.pod.containers has: add the port or correct the "
+        "name",
+        _names_a_port,
+    ),
+)
 
 
 def _is_dns_1035(name: str) -> bool:
@@ -341,8 +334,8 @@ def _is_dns_1035(name: str) -> bool:
 NAME_RULE = Rule(
     f"self.metadata.name.size() <= {names.NAME_MAX_LENGTH} && "
     "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    f"metadata.name must be at most {names.NAME_MAX_LENGTH} characters, lower-case letters, digits and -, start with a letter "
-    "and not end with -: the Service and the revisions are named after it",
+    f"metadata.name must be at most {names.NAME_MAX_LENGTH} characters, lower-case letters, digits and -, start with a "
+    "letter and not end with -: the Service and the revisions are named after it",
     lambda name: len(name) <= names.NAME_MAX_LENGTH and _is_dns_1035(name),
 )
 NAME_RULE_PROBLEM = (Problem("metadata.name", NAME_RULE.message),)

@@ -1,9 +1,7 @@
-"""What each Neuron instance type has: devices, cores, memory, price. Pure; placement asks it which types fit.
+"""What each Neuron instance type has: devices, cores, memory, price. Pure; placement asks it which types fit."""
 
-The figures are in `instances.py`, generated from hack/data/instances.csv, where each row names its sources.
-"""
-
-from neuron_operator.catalog.instances import CATALOG
+from neuron_operator.catalog.instances import CATALOG, PRICES_AS_OF
 from neuron_operator.catalog.model import InstanceType
+from neuron_operator.catalog.search import OFFERED, find, suggestions
 
-__all__ = ["CATALOG", "InstanceType"]
+__all__ = ["CATALOG", "OFFERED", "PRICES_AS_OF", "InstanceType", "find", "suggestions"]

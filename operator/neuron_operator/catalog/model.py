@@ -1,7 +1,10 @@
-"""What an instance type is, and how one is found by name. Pure."""
+"""What an instance type is: its cores, and which core counts it can give. Pure."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+# A 2D torus gives 1, 4, 8 or 16 devices (Neuron SDK, deploy/infrastructure/scheduler.rst); a ring any run of neighbors.
+TORUS_DEVICES = (1, 4, 8, 16)
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,18 @@ class InstanceType:
     @property
     def family(self) -> str:
         return self.name.partition(".")[0]
+
+    @property
+    def size(self) -> int:
+        """The multiplier in the name: 1 for xlarge, 24 for 24xlarge."""
+        return int(self.name.partition(".")[2].removesuffix("xlarge") or 1)
+
+    def fits(self, neuron_cores: int) -> bool:
+        """Whether one replica with that many cores can run here at all."""
+        if self.topology == "torus" and neuron_cores > 1:
+            return neuron_cores in {devices * self.cores_per_device for devices in TORUS_DEVICES}
+        return 1 <= neuron_cores <= self.neuron_cores
+
+    def fits_without_extension(self, neuron_cores: int) -> bool:
+        """Whether the default scheduler may place it: only one core or all cores are contiguous by themselves."""
+        return self.fits(neuron_cores) and neuron_cores in (1, self.neuron_cores)

@@ -1,0 +1,147 @@
+"""The command line: `run` the operator; `render`, `explain` and `crd` need no cluster.
+
+Errors of the user end in one line a problem on stderr and exit code 1, never in a traceback.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from neuron_operator import __version__, names
+from neuron_operator.api import NeuronModel
+from neuron_operator.api.problems import problems_in
+from neuron_operator.api.schema import custom_resource_definition
+from neuron_operator.errors import InvalidSpecError, OperatorError
+from neuron_operator.explanation import explanation
+from neuron_operator.placement import Rejection, choose_placement
+from neuron_operator.render import desired_children, pod_template
+from neuron_operator.settings import ENV_PREFIX, Settings
+
+
+class InputError(OperatorError):
+    """The file can't be used; the message is for the person who named it."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Anchors and aliases would save bytes and confuse readers."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.command(parsed))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="neuron-operator", description="The operator of NeuronModel objects.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help=f"watch the cluster and serve models; settings from {ENV_PREFIX}* variables")
+    run.set_defaults(command=_run)
+    render = commands.add_parser("render", help="print what a NeuronModel becomes, as YAML")
+    render.set_defaults(command=_render)
+    explain = commands.add_parser("explain", help="say where a NeuronModel may run, and why")
+    explain.set_defaults(command=_explain)
+    for command in (render, explain):
+        command.add_argument("-f", "--filename", required=True, help="YAML file with NeuronModels; - for stdin")
+    commands.add_parser("crd", help="print the CustomResourceDefinition as YAML").set_defaults(command=_crd)
+    return parser
+
+
+def _run(_: argparse.Namespace) -> int:
+    settings = _settings()
+    # Only here: the other commands need neither a cluster nor the libraries that talk to one.
+    importlib.import_module("neuron_operator.process").run(settings)
+    return 0
+
+
+def _crd(_: argparse.Namespace) -> int:
+    print(_as_yaml([custom_resource_definition()]), end="")
+    return 0
+
+
+def _render(parsed: argparse.Namespace) -> int:
+    settings = _settings()
+    children: list[dict[str, Any]] = []
+    for model in _models(parsed.filename):
+        placement = choose_placement(model.spec, settings)
+        if isinstance(placement, Rejection):
+            raise InputError(f"{parsed.filename}: {model.name}: {placement.reason}: {placement.message}")
+        children += desired_children(model, pod_template(model, placement, settings))
+    for child in children:
+        # An owner is known by its uid, which only an object on a cluster has.
+        if not child["metadata"]["ownerReferences"][0]["uid"]:
+            del child["metadata"]["ownerReferences"]
+    print(_as_yaml(children), end="")
+    return 0
+
+
+def _explain(parsed: argparse.Namespace) -> int:
+    settings = _settings()
+    answers = [explanation(model, settings) for model in _models(parsed.filename)]
+    print("\n".join(text for text, _ in answers), end="")
+    return 0 if all(is_placeable for _, is_placeable in answers) else 1
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = problems_in(error, "", Settings)
+        raise InputError(
+            "\n".join(f"{ENV_PREFIX}{problem.path.lstrip('.').upper()}: {problem.message}" for problem in problems)
+        ) from error
+
+
+def _models(filename: str) -> list[NeuronModel]:
+    """Every NeuronModel of the file, strictly read; other kinds beside them are skipped."""
+    models = []
+    for number, body in enumerate(_documents(filename), start=1):
+        if body.get("kind") != names.KIND and "kind" in body:
+            continue
+        try:
+            models.append(NeuronModel.parse(body, strict=True))
+        except InvalidSpecError as error:
+            lines = [f"{filename}: document {number}: {problem}" for problem in error.problems]
+            raise InputError("\n".join(lines)) from error
+    if not models:
+        raise InputError(f"{filename}: no {names.KIND} in it; an example is examples/01-sentiment.yaml")
+    return models
+
+
+def _documents(filename: str) -> Iterator[dict[str, Any]]:
+    try:
+        text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
+        documents = list(yaml.safe_load_all(text))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{filename}: can't be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{filename}: is not YAML: {error}") from error
+    for number, document in enumerate(documents, start=1):
+        if document is None:
+            continue
+        if not isinstance(document, dict):
+            raise InputError(
+                f"{filename}: document {number}: must be an object with kind and spec, not {document!r:.40}"
+            )
+        yield document
+
+
+def _as_yaml(documents: Sequence[dict[str, Any]]) -> str:
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

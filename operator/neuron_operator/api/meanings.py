@@ -1,0 +1,122 @@
+"""What each reason means and what to do about it, in a sentence each. Pure.
+
+docs/reference/conditions.md is generated from here; a test holds that no reason is without its meaning.
+"""
+
+from typing import NamedTuple
+
+from neuron_operator.api.conditions import Reason
+
+
+class Meaning(NamedTuple):
+    """`group` orders the reference page."""
+
+    group: str
+    what: str
+    next_step: str
+
+
+GOOD, WAITING, ARTIFACT, POD, ROLLOUT, FINAL = (
+    "In order",
+    "Waiting for a place to run",
+    "The artifact",
+    "The pods",
+    "Rollouts and ownership",
+    "The object itself",
+)
+
+MEANINGS: dict[Reason, Meaning] = {
+    Reason.SERVING: Meaning(GOOD, "Every wanted replica serves the current spec.", "Nothing."),
+    Reason.SUSPENDED: Meaning(GOOD, "spec.suspend is true: no replica runs.", "Set spec.suspend to false to serve."),
+    Reason.SCALED_TO_ZERO: Meaning(GOOD, "spec.replicas is 0: no replica runs.", "Scale to 1 or more to serve."),
+    Reason.PROGRESSING: Meaning(GOOD, "Pods are starting or being replaced.", "Wait; the message says for what."),
+    Reason.INSUFFICIENT_NEURON_CORES: Meaning(
+        WAITING,
+        "Nodes of the right type exist, but too few NeuronCores are free on any of them.",
+        "Add nodes, free cores, or ask for fewer.",
+    ),
+    Reason.NO_NEURON_NODES: Meaning(
+        WAITING, "The cluster has no node of the instance types that fit.", "Add a node group or a Karpenter NodePool."
+    ),
+    Reason.DEVICE_PLUGIN_MISSING: Meaning(
+        WAITING,
+        "Nodes of the right type exist, but none advertises aws.amazon.com/neuroncore.",
+        "Install or repair the Neuron device plugin.",
+    ),
+    Reason.SCHEDULER_EXTENSION_REQUIRED: Meaning(
+        FINAL,
+        "More than one but fewer than all cores of an instance were asked for, and no scheduler with AWS's Neuron "
+        "extension is named.",
+        "Install the extension and set spec.placement.schedulerName, or ask for one core or all.",
+    ),
+    Reason.TAINT_NOT_TOLERATED: Meaning(
+        WAITING, "The nodes that fit have a taint the pods do not tolerate.", "Add it to spec.placement.tolerations."
+    ),
+    Reason.UNSCHEDULABLE: Meaning(
+        WAITING, "The scheduler finds no node for another reason.", "Read the message; it is the scheduler's."
+    ),
+    Reason.NO_MATCHING_INSTANCE_TYPE: Meaning(
+        FINAL, "No instance type named can run the model as written.", "Follow the suggestion in the message."
+    ),
+    Reason.IMAGE_PULL_FAILED: Meaning(
+        POD, "An image can't be pulled.", "Check its name and spec.pod.imagePullSecrets."
+    ),
+    Reason.CONTAINER_CONFIG_ERROR: Meaning(
+        POD, "A container can't be set up, mostly for a missing Secret or ConfigMap.", "Create what the message names."
+    ),
+    Reason.ARTIFACT_NOT_FOUND: Meaning(ARTIFACT, "Nothing is at spec.artifact.uri.", "Correct the URI or upload it."),
+    Reason.ARTIFACT_UNAUTHORIZED: Meaning(
+        ARTIFACT,
+        "The store refuses the credentials.",
+        "Check spec.artifact.secretRef, or the role of spec.pod.serviceAccountName.",
+    ),
+    Reason.ARTIFACT_UNREACHABLE: Meaning(
+        ARTIFACT, "The store does not answer.", "Check the host, DNS and network policies; it is tried again."
+    ),
+    Reason.ARTIFACT_CORRUPT: Meaning(
+        ARTIFACT, "A file differs from its checksum, or is no bundle.", "Upload it again, or correct the digest."
+    ),
+    Reason.ARTIFACT_TOO_LARGE: Meaning(ARTIFACT, "The bundle is larger than allowed.", "Raise the limit or shrink it."),
+    Reason.DISK_FULL: Meaning(ARTIFACT, "The node has no room for the bundle.", "Use nodes with larger disks."),
+    Reason.MODEL_LOAD_FAILED: Meaning(
+        POD, "The runtime can't load the model.", "Read the message; trace it again for this target if it says so."
+    ),
+    Reason.NEURON_CORES_BUSY: Meaning(
+        POD, "Another process still holds the cores.", "Wait; if it lasts, look for the process on the node."
+    ),
+    Reason.COMPILER_VERSION_MISMATCH: Meaning(
+        POD, "The model was compiled for another runtime version.", "Compile it again, or use a matching image."
+    ),
+    Reason.OUT_OF_MEMORY: Meaning(
+        POD, "The container or the device ran out of memory.", "Raise spec.resources, or use fewer or smaller buckets."
+    ),
+    Reason.HARDWARE_ERROR: Meaning(POD, "The device reports a hardware error.", "Drain and replace the node."),
+    Reason.INVALID_CONFIGURATION: Meaning(
+        POD, "The runtime refuses its settings.", "Correct what the message names, under spec.serving or spec.pod.env."
+    ),
+    Reason.CRASH_LOOP: Meaning(POD, "A container keeps ending.", "Read its logs: kubectl logs --previous."),
+    Reason.PROBE_FAILING: Meaning(POD, "A container runs but does not become ready.", "Read its logs."),
+    Reason.ROLLOUT_STALLED: Meaning(
+        ROLLOUT,
+        "The new version made no progress within spec.rollout.progressDeadlineSeconds; the old one serves on.",
+        "Correct what the message names, or go back to the former spec.",
+    ),
+    Reason.ROLLOUT_WOULD_LOSE_CORES: Meaning(
+        ROLLOUT,
+        "Other pending pods could take the cores that a replacement sets free.",
+        "Add capacity, or give the model a higher priority.",
+    ),
+    Reason.QUOTA_EXCEEDED: Meaning(ROLLOUT, "A ResourceQuota forbids the pods.", "Raise the quota or ask for less."),
+    Reason.CHILD_CONFLICT: Meaning(
+        ROLLOUT, "Another manager keeps changing a field of a child.", "Stop the manager that the message names."
+    ),
+    Reason.NAME_CONFLICT: Meaning(
+        ROLLOUT, "An object of this name exists and belongs to someone else.", "Rename the model or remove the object."
+    ),
+    Reason.CHILD_REJECTED: Meaning(
+        FINAL, "The API server refuses a rendered object.", "Correct the field of the spec that the message names."
+    ),
+    Reason.INVALID_SPEC: Meaning(
+        FINAL, "The spec can't be served as written.", "Correct the fields the message names."
+    ),
+}
