@@ -49,7 +49,15 @@ AUDIT_POLICY = {
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
-        {"level": "None", "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}]},
+        # Heartbeats, and questions that are asked by POST.
+        {
+            "level": "None",
+            "resources": [
+                {"group": "coordination.k8s.io", "resources": ["leases"]},
+                {"group": "authorization.k8s.io"},
+                {"group": "authentication.k8s.io"},
+            ],
+        },
         {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
         {"level": "None"},
     ],
@@ -57,9 +65,9 @@ AUDIT_POLICY = {
 
 
 def corefile(settings: Settings) -> str:
-    """No forwarding: names outside the cluster fail at once instead of leaving the machine."""
+    """No forwarding: a name outside the cluster does not exist, and says so at once, without leaving the machine."""
     return f"""\
-.:{DNS_PORT} {{
+{CLUSTER_DOMAIN}:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
   bind {GATEWAY}
   errors
   ready {GATEWAY}:{DNS_READY_PORT}
@@ -69,6 +77,12 @@ def corefile(settings: Settings) -> str:
     ttl 2
   }}
   cache 2
+}}
+.:{DNS_PORT} {{
+  bind {GATEWAY}
+  template ANY ANY {{
+    rcode NXDOMAIN
+  }}
 }}
 """
 

@@ -1,8 +1,8 @@
 """Bridges, routes and kernel settings of the cluster; every change has its way back.
 
 Called by bringup (`create`) and teardown (`remove`). The service range is routed to the first bridge, where what
-no rule of kube-proxy caught dies; pod addresses outside the nodes' subnets are a black hole. So nothing leaves
-by the machine's uplink even before the firewall has its say.
+no rule of kube-proxy caught dies; pod addresses outside the nodes' subnets are unreachable. So nothing leaves by
+the machine's uplink even before the firewall has its say.
 """
 
 import json
@@ -52,7 +52,7 @@ def create(settings: Settings) -> None:
         _ip("addr", "replace", f"{node.address}/24", "dev", node.bridge)
         _ip("link", "set", node.bridge, "up")
     _ip("route", "replace", SERVICE_RANGE, "dev", NODES[0].bridge, "src", GATEWAY)
-    _ip("route", "replace", "blackhole", POD_RANGE)
+    _ip("route", "replace", "unreachable", POD_RANGE)
     for name in ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables"):
         if _sysctl(name).exists():
             _sysctl(name).write_text("1")
@@ -64,8 +64,8 @@ def remove() -> None:
             for port in json.loads(_ip("-json", "link", "show", "master", node.bridge) or "[]"):
                 attempt("ip", "link", "delete", port["ifname"])
             _ip("link", "delete", node.bridge)
-    # Routes through a bridge went with it; the black hole belongs to no link.
-    attempt("ip", "route", "delete", "blackhole", POD_RANGE)
+    # Routes through a bridge went with it; the unreachable one belongs to no link.
+    attempt("ip", "route", "delete", "unreachable", POD_RANGE)
 
 
 def _exists(link: str) -> bool:

@@ -196,7 +196,7 @@ def device_plugin(settings: Settings, node: Node) -> Component:
 
 
 def has_device_plugin() -> bool:
-    return (HACK / "emulator" / "device_plugin.py").exists() or (HACK / "emulator" / "device_plugin").is_dir()
+    return all((HACK / "emulator" / name).exists() for name in ("device_plugin.py", "site_packages.py"))
 
 
 def components(settings: Settings, binaries: Path, node: Node) -> tuple[Component, ...]:

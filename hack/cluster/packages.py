@@ -61,9 +61,7 @@ def ensure(needs: Iterable[Need]) -> None:
 
 
 def _apt(*command: str) -> None:
-    # Debian starts a service as soon as it is installed; the cluster brings its own containerd processes.
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    done = attempt(*command, environment=environment)
+    done = attempt(*command, environment={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
     if done.returncode != 0:
         raise ClusterError(
             f"`{' '.join(command)}` failed:\n{tail(done.stdout + done.stderr, 10)}",

@@ -59,10 +59,9 @@ def _read_record(settings: Settings) -> dict[str, Any]:
 
 
 def _stop_recorded(settings: Settings) -> None:
-    """Device plugins and kubelets before what they talk to; nothing here is worth a graceful end."""
-    names = sorted(path.name for path in settings.records.glob("*")) if settings.records.exists() else []
-    for name in sorted(names, key=lambda name: name == "etcd"):
-        components.stop(settings, name, grace_s=0)
+    """All at once with SIGKILL: everything they hold is removed anyway."""
+    for record in sorted(settings.records.glob("*")):
+        components.stop(settings, record.name, grace_s=0)
 
 
 def _stop_in_namespaces(settings: Settings) -> None:
