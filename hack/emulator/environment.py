@@ -9,8 +9,7 @@ import shlex
 import tempfile
 from pathlib import Path
 
-STAND_INS = Path(__file__).parent / "stand-ins"
-BIN = Path(__file__).parent / "bin"
+from emulator import BIN, STAND_INS
 
 
 def host_environment(state: Path, instance_type: str) -> dict[str, str]:

@@ -18,7 +18,11 @@ from torch_neuronx.program import Header, TensorShape, to_bytes
 from torch_neuronx.structure import flatten, rebuilding_code
 
 # Documented options that the emulator takes at their defaults only.
-_UNIMITATED: dict[str, object] = {"input_output_aliases": {}, "partitioner_config": None, "inline_weights_to_neff": True}
+_UNIMITATED: dict[str, object] = {
+    "input_output_aliases": {},
+    "partitioner_config": None,
+    "inline_weights_to_neff": True,
+}
 
 _STATE_METHODS = """
 def __getstate__(self):
