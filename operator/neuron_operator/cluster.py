@@ -1,7 +1,7 @@
 """The operator's only door to the API server: plain dicts in and out, its errors mapped to ours.
 
-The reconcile writes through the `Cluster` protocol; `ApiCluster` is the real one, tests/fakes has one in memory. Nothing
-else imports `kubernetes`. It retries nothing and caches nothing: the work queue and the indices do.
+The reconcile writes through the `Cluster` protocol; `ApiCluster` is the real one, tests/fakes has one in memory.
+Nothing else imports `kubernetes`. It retries nothing and caches nothing: the work queue and the indices do.
 """
 
 import asyncio
@@ -26,7 +26,6 @@ RequestObserver = Callable[[str, str, int, float], None]
 
 REQUEST_TIMEOUT_S: Final = 10.0
 LIST_CHUNK: Final = 500
-# The projected token is renewed by the kubelet at 80 % of an hour; logging in again well before that costs nothing.
 JSON, MERGE, JSON_PATCH, APPLY = (
     "application/json",
     "application/merge-patch+json",
@@ -72,8 +71,14 @@ class Credentials:
 class Cluster(Protocol):
     """What the reconcile needs from the API server, and no more."""
 
-    async def apply(self, body: Body) -> Body:
-        """Server-side apply with force; a uid in the metadata says which object it must be."""
+    async def apply(self, body: Body, uid: str | None) -> Body:
+        """Server-side apply with force to the object of that uid; without one it must not exist yet."""
+
+    async def set_owners(self, ref: Ref, uid: str, owners: list[Body]) -> Body:
+        """Replace the owner references of that very object."""
+
+    async def get(self, ref: Ref) -> Body:
+        """The object as it is now."""
 
     async def delete(self, ref: Ref, uid: str) -> None:
         """Delete that very object in the background; gone already is fine."""
@@ -121,9 +126,17 @@ class ApiCluster:
     async def close(self) -> None:
         await self._client.close()
 
-    async def apply(self, body: Body) -> Body:
+    async def apply(self, body: Body, uid: str | None) -> Body:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        # No object ever has version 1: the apply creates, or fails with a conflict when something of that name exists.
+        precondition = {"uid": uid} if uid else {"resourceVersion": "1"}
+        body = {**body, "metadata": {**body["metadata"], **precondition}}
         return await self._request("PATCH", Ref.of(body), query=query, body=body, content_type=APPLY)
+
+    async def set_owners(self, ref: Ref, uid: str, owners: list[Body]) -> Body:
+        patch = {"metadata": {"uid": uid, "ownerReferences": owners}}
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._request("PATCH", ref, query=query, body=patch, content_type=MERGE)
 
     async def delete(self, ref: Ref, uid: str) -> None:
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
@@ -159,6 +172,14 @@ class ApiCluster:
 
     async def get(self, ref: Ref) -> Body:
         return await self._request("GET", ref)
+
+    async def serves_models(self) -> bool:
+        """Whether the API server answers, and knows our kind; raises when it doesn't answer."""
+        try:
+            await self._request("GET", Ref(KIND, "", ""), query={"limit": "1"})
+        except errors.NotFoundError:
+            return False
+        return True
 
     async def list(
         self, kind: str, namespace: str = "", label_selector: str = "", field_selector: str = ""

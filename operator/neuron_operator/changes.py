@@ -1,0 +1,152 @@
+"""Which children must be written: compares what is wanted with what is there, leaf by leaf. Pure.
+
+`plan.py` calls it before anything is applied, so that a settled cluster sees no write at all, not even one that changes
+nothing. What we do not render is not looked at, so it is left alone.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from neuron_operator.names import ANNOTATION_DESIRED_HASH
+
+Body = dict[str, Any]
+HASH_LENGTH: Final = 16
+
+# Lists that the API server merges by key instead of replacing them; items are found by these fields.
+LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "env": ("name",),
+    "volumes": ("name",),
+    "volumeMounts": ("mountPath",),
+    "imagePullSecrets": ("name",),
+    "ownerReferences": ("uid",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+}
+PORT_KEYS: Final = (("containerPort", "protocol"), ("port", "protocol"))
+QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit", "divisor"})
+# Plain Go values with omitempty: the API server drops a zero, so a zero of ours is there when the field is missing.
+DROPPED_WHEN_ZERO: Final = frozenset(
+    {
+        "hostIPC", "hostNetwork", "hostPID", "initialDelaySeconds", "minReadySeconds", "paused",
+        "publishNotReadyAddresses", "readOnly", "stdin", "stdinOnce", "tty",
+    }
+)  # fmt: skip
+# An empty object that means something by being there.
+KEPT_WHEN_EMPTY: Final = frozenset({"emptyDir"})
+QUANTITY: Final = re.compile(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)([a-zA-Z]*)")
+SUFFIXES: Final = {
+    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
+    **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", start=1)},
+    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object to apply, and the paths that made it necessary; empty when it doesn't exist yet."""
+
+    body: Body
+    live: Body | None
+    paths: tuple[str, ...]
+
+
+def with_desired_hash(body: Body) -> Body:
+    """`body` with the hash of itself in an annotation: it tells a field we stopped rendering from one we never did."""
+    metadata = body["metadata"]
+    annotations = {**metadata.get("annotations", {}), ANNOTATION_DESIRED_HASH: desired_hash(body)}
+    return {**body, "metadata": {**metadata, "annotations": annotations}}
+
+
+def desired_hash(value: object) -> str:
+    """A short hash that does not depend on the order of keys."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def change_to(desired: Body, live: Body | None) -> Change | None:
+    """What must be applied so that `live` becomes `desired`; None when nothing must."""
+    if live is None:
+        return Change(desired, None, ())
+    paths = tuple(differences(desired, live))
+    return Change(desired, live, paths) if paths else None
+
+
+def differences(desired: Mapping[str, Any], live: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Paths of the leaves of `desired` that `live` lacks or has otherwise."""
+    for name, wanted in desired.items():
+        here = f"{path}.{name}" if path else name
+        if name not in live:
+            if not _means_absent(name, wanted):
+                yield here
+        else:
+            yield from _differences_of(name, wanted, live[name], here)
+
+
+def _differences_of(name: str, wanted: Any, found: Any, path: str) -> Iterator[str]:
+    if name in QUANTITIES and not isinstance(wanted, Mapping):
+        if parse_quantity(wanted) != parse_quantity(found):
+            yield path
+    elif isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        if name in QUANTITIES:
+            yield from _quantity_differences(wanted, found, path)
+        else:
+            yield from differences(wanted, found, path)
+    elif isinstance(wanted, list | tuple) and isinstance(found, list):
+        yield from _list_differences(name, wanted, found, path)
+    elif wanted != found:
+        yield path
+
+
+def _quantity_differences(wanted: Mapping[str, Any], found: Mapping[str, Any], path: str) -> Iterator[str]:
+    for resource, amount in wanted.items():
+        if resource not in found or parse_quantity(amount) != parse_quantity(found[resource]):
+            yield f"{path}.{resource}"
+
+
+def _list_differences(name: str, wanted: Sequence[Any], found: Sequence[Any], path: str) -> Iterator[str]:
+    keys = _keys_of(name, wanted)
+    if keys is None:
+        if len(wanted) != len(found):
+            yield path
+            return
+        for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from _differences_of("", one, other, f"{path}[{index}]")
+        return
+    by_key = {_key(item, keys): item for item in found}
+    for item in wanted:
+        key = _key(item, keys)
+        here = f"{path}[{','.join(key)}]"
+        if key in by_key:
+            yield from differences(item, by_key[key], here)
+        else:
+            yield here
+
+
+def _keys_of(name: str, items: Sequence[Any]) -> tuple[str, ...] | None:
+    if name != "ports":
+        return LIST_KEYS.get(name)
+    return next((keys for keys in PORT_KEYS if all(keys[0] in item for item in items)), None)
+
+
+def _key(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(item.get(key, "TCP" if key == "protocol" else "")) for key in keys)
+
+
+def _means_absent(name: str, wanted: Any) -> bool:
+    if isinstance(wanted, bool | int) and not wanted:
+        return name in DROPPED_WHEN_ZERO
+    return not wanted and name not in KEPT_WHEN_EMPTY
+
+
+def parse_quantity(text: str | int | float) -> Decimal:
+    """The number a Kubernetes quantity stands for: 500m is 0.5, 1Gi is 1073741824."""
+    found = QUANTITY.fullmatch(str(text))
+    if found is None or found[2] not in SUFFIXES:
+        raise ValueError(f"{text!r} is not a quantity")
+    return Decimal(found[1]) * SUFFIXES[found[2]]

@@ -1,0 +1,138 @@
+"""What the operator knows about the cluster without asking: the newest body of each object it watches.
+
+Handlers put in what the watches deliver, the reconcile puts in what its own writes returned, so that it never decides
+on something older than its last write. An older body never replaces a newer one.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from neuron_operator import names
+
+Body = dict[str, Any]
+
+CHILD_KINDS: Final = ("Deployment", "Service", "PodDisruptionBudget", "ControllerRevision")
+POD_STATUS: Final = ("phase", "reason", "conditions", "initContainerStatuses", "containerStatuses")
+POD_SPEC: Final = ("nodeName", "schedulerName")
+METADATA: Final = (
+    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
+    "annotations", "ownerReferences",
+)  # fmt: skip
+
+
+class Key(NamedTuple):
+    """The NeuronModel to look at."""
+
+    namespace: str
+    name: str
+
+
+class Indices:
+    """One dictionary per kind, by namespace and name."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[str, dict[Key, Body]] = defaultdict(dict)
+        self._of_model: dict[tuple[str, Key], set[Key]] = defaultdict(set)
+
+    def put(self, kind: str, body: Mapping[str, Any]) -> bool:
+        """Keep the body if it is news; whether it differs from what was known, versions aside."""
+        kept, at = trimmed(kind, body), _key(body)
+        known = self._bodies[kind].get(at)
+        if known is not None and _version(known) >= _version(kept):
+            return False
+        self._forget_model(kind, known)
+        self._bodies[kind][at] = kept
+        for key in model_keys(kind, kept):
+            self._of_model[kind, key].add(at)
+        return known is None or _content(known) != _content(kept)
+
+    def drop(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Forget the object, unless a younger one of the same name is known already."""
+        at = _key(body)
+        known = self._bodies[kind].get(at)
+        if known is not None and _version(known) <= _version(body):
+            self._forget_model(kind, known)
+            del self._bodies[kind][at]
+
+    def get(self, kind: str, at: Key) -> Body | None:
+        return self._bodies[kind].get(at)
+
+    def every(self, kind: str) -> Iterable[Body]:
+        return self._bodies[kind].values()
+
+    def keys(self, kind: str) -> list[Key]:
+        return list(self._bodies[kind])
+
+    def of_model(self, kind: str, key: Key) -> list[Body]:
+        """The objects of a kind that belong to a model, by owner or by label, in the order of their names."""
+        return [self._bodies[kind][at] for at in sorted(self._of_model.get((kind, key), ()))]
+
+    def _forget_model(self, kind: str, known: Body | None) -> None:
+        for key in model_keys(kind, known) if known is not None else ():
+            members = self._of_model[kind, key]
+            members.discard(_key(known or {}))
+            if not members:
+                del self._of_model[kind, key]
+
+
+def model_keys(kind: str, body: Mapping[str, Any]) -> set[Key]:
+    """The models an object concerns: its own key, its owner's, the one its label names."""
+    metadata = body["metadata"]
+    if kind == names.KIND:
+        return {_key(body)}
+    return {Key(metadata.get("namespace", ""), name) for name in _model_names(metadata)}
+
+
+def trimmed(kind: str, body: Mapping[str, Any]) -> Body:
+    """What is worth keeping in memory of an object."""
+    metadata = {name: value for name, value in body["metadata"].items() if name in METADATA}
+    if kind == "Pod":
+        status, spec = body.get("status", {}), body.get("spec", {})
+        return {
+            "metadata": metadata,
+            "spec": {name: spec[name] for name in POD_SPEC if name in spec},
+            "status": {name: status[name] for name in POD_STATUS if name in status},
+        }
+    if kind == "Node":
+        return {"metadata": _node_metadata(metadata), **_node(body)}
+    return {**body, "metadata": metadata}
+
+
+def _node_metadata(metadata: Mapping[str, Any]) -> Body:
+    labels = {name: value for name, value in metadata.get("labels", {}).items() if name == names.LABEL_INSTANCE_TYPE}
+    return {"name": metadata["name"], "resourceVersion": metadata["resourceVersion"], "labels": labels}
+
+
+def _node(body: Mapping[str, Any]) -> Body:
+    spec, allocatable = body.get("spec", {}), body.get("status", {}).get("allocatable", {})
+    ready = [c.get("status") for c in body.get("status", {}).get("conditions", ()) if c.get("type") == "Ready"]
+    resources = (names.RESOURCE_NEURONCORE, names.RESOURCE_NEURON)
+    return {
+        "spec": {"unschedulable": bool(spec.get("unschedulable")), "taints": spec.get("taints", [])},
+        "status": {
+            "allocatable": {name: allocatable[name] for name in resources if name in allocatable},
+            "ready": ready == ["True"],
+        },
+    }
+
+
+def _model_names(metadata: Mapping[str, Any]) -> Iterator[str]:
+    if names.LABEL_MODEL in metadata.get("labels", {}):
+        yield metadata["labels"][names.LABEL_MODEL]
+    for owner in metadata.get("ownerReferences", ()):
+        if owner["kind"] == names.KIND:
+            yield owner["name"]
+
+
+def _key(body: Mapping[str, Any]) -> Key:
+    return Key(body["metadata"].get("namespace", ""), body["metadata"]["name"])
+
+
+def _version(body: Mapping[str, Any]) -> int:
+    # Versions are comparable integers within a resource, by the API's own guarantee since Kubernetes 1.35 (KEP-5504).
+    return int(body["metadata"].get("resourceVersion", 0))
+
+
+def _content(body: Body) -> Body:
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": ""}}

@@ -1,0 +1,173 @@
+"""Reads raw Deployments, pods and nodes into the few facts that status and reasons are decided on. Pure.
+
+Everything may be missing in what the API server sends; nothing here decides what it means.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from neuron_operator import names
+from neuron_operator.changes import parse_quantity
+from neuron_operator.revisions import revision_of
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Termination:
+    """How a container ended; the message is what it wrote itself."""
+
+    exit_code: int
+    reason: str
+    message: str
+    finished_at: str
+
+    @property
+    def is_failure(self) -> bool:
+        return self.exit_code != 0 or self.reason == "OOMKilled"
+
+
+@dataclass(frozen=True)
+class ObservedContainer:
+    name: str
+    image: str
+    is_init: bool
+    is_ready: bool
+    is_started: bool
+    state: Literal["waiting", "running", "terminated"]
+    waiting_reason: str
+    waiting_message: str
+    running_since: datetime | None
+    last_end: Termination | None
+
+
+@dataclass(frozen=True)
+class ObservedPod:
+    name: str
+    revision: str
+    is_terminating: bool
+    phase: str
+    is_ready: bool
+    readiness_changed_at: datetime | None
+    unschedulable_since: str | None
+    scheduler_message: str
+    containers: tuple[ObservedContainer, ...]
+
+
+@dataclass(frozen=True)
+class ObservedDeployment:
+    """Counts of pods; `is_current` once the controller has seen the generation that we applied."""
+
+    is_current: bool = False
+    replicas: int = 0
+    ready: int = 0
+    updated: int = 0
+    available: int = 0
+    deadline_passed_at: str | None = None
+    refused_since: str | None = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class ObservedNode:
+    name: str
+    instance_type: str
+    is_usable: bool
+    allocatable_cores: int
+    allocatable_devices: int
+
+
+def observe_deployment(body: Body | None) -> ObservedDeployment:
+    if body is None:
+        return ObservedDeployment()
+    status = body.get("status", {})
+    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+    progressing, failing = conditions.get("Progressing", {}), conditions.get("ReplicaFailure", {})
+    has_passed = progressing.get("status") == "False" and progressing.get("reason") == "ProgressDeadlineExceeded"
+    is_refused = failing.get("status") == "True"
+    return ObservedDeployment(
+        is_current=status.get("observedGeneration", 0) >= body["metadata"].get("generation", 0),
+        replicas=status.get("replicas", 0),
+        ready=status.get("readyReplicas", 0),
+        updated=status.get("updatedReplicas", 0),
+        available=status.get("availableReplicas", 0),
+        deadline_passed_at=progressing.get("lastTransitionTime", "") if has_passed else None,
+        refused_since=failing.get("lastTransitionTime", "") if is_refused else None,
+        refusal=str(failing.get("message", "")),
+    )
+
+
+def observe_pods(bodies: Sequence[Body]) -> tuple[ObservedPod, ...]:
+    return tuple(_observe_pod(body) for body in bodies)
+
+
+def observe_node(body: Body) -> ObservedNode:
+    allocatable = body["status"]["allocatable"]
+    return ObservedNode(
+        name=body["metadata"]["name"],
+        instance_type=body["metadata"]["labels"].get(names.LABEL_INSTANCE_TYPE, ""),
+        is_usable=body["status"]["ready"] and not body["spec"]["unschedulable"],
+        allocatable_cores=int(parse_quantity(allocatable.get(names.RESOURCE_NEURONCORE, 0))),
+        allocatable_devices=int(parse_quantity(allocatable.get(names.RESOURCE_NEURON, 0))),
+    )
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """A Kubernetes timestamp; None for none or for one that can't be read."""
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+def _observe_pod(body: Body) -> ObservedPod:
+    status = body.get("status", {})
+    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+    scheduled, ready = conditions.get("PodScheduled", {}), conditions.get("ContainersReady", {})
+    is_unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+    return ObservedPod(
+        name=body["metadata"]["name"],
+        revision=revision_of(body),
+        is_terminating="deletionTimestamp" in body["metadata"],
+        phase=status.get("phase", ""),
+        is_ready=conditions.get("Ready", {}).get("status") == "True",
+        readiness_changed_at=parse_time(ready.get("lastTransitionTime")),
+        unschedulable_since=scheduled.get("lastTransitionTime", "") if is_unschedulable else None,
+        scheduler_message=str(scheduled.get("message", "")),
+        containers=tuple(_containers(status)),
+    )
+
+
+def _containers(status: Body) -> Iterator[ObservedContainer]:
+    for field, is_init in (("initContainerStatuses", True), ("containerStatuses", False)):
+        for container in status.get(field) or ():
+            yield _container(container, is_init=is_init)
+
+
+def _container(status: Body, *, is_init: bool) -> ObservedContainer:
+    state = status.get("state", {})
+    waiting, running, terminated = state.get("waiting"), state.get("running"), state.get("terminated")
+    ended = terminated or status.get("lastState", {}).get("terminated")
+    return ObservedContainer(
+        name=status["name"],
+        image=status.get("image", ""),
+        is_init=is_init,
+        is_ready=bool(status.get("ready")),
+        is_started=bool(status.get("started")),
+        state="terminated" if terminated else "running" if running else "waiting",
+        waiting_reason=str((waiting or {}).get("reason", "")),
+        waiting_message=str((waiting or {}).get("message", "")),
+        running_since=parse_time((running or {}).get("startedAt")),
+        last_end=_termination(ended) if ended else None,
+    )
+
+
+def _termination(ended: Body) -> Termination:
+    return Termination(
+        exit_code=int(ended.get("exitCode", 0)),
+        reason=str(ended.get("reason", "")),
+        message=str(ended.get("message", "")),
+        finished_at=str(ended.get("finishedAt") or ""),
+    )

@@ -1,0 +1,208 @@
+"""Says why a model's pods fail: one reason per cause, most specific first, with the next step. Pure.
+
+status.py turns the answer into conditions. Only structured status is read, never logs or event texts; the runtime
+tells its own reasons in the container's termination message (docs/reference/termination-message.schema.json). Messages
+hold no counters and no ages, because every change of a message is a write.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from neuron_operator.api.conditions import Reason
+from neuron_operator.capacity import Capacity, explain_unschedulable
+from neuron_operator.observe import ObservedContainer, ObservedDeployment, ObservedPod
+from neuron_operator.placement import Placement
+
+# A container that crashes in a loop is ready for moments; its reason holds until it stayed ready this long.
+HOLD: Final = timedelta(seconds=10)
+LONGEST_MESSAGE: Final = 1024
+
+IMAGE_REASONS: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
+     "RegistryUnavailable", "SignatureValidationFailed"}
+)  # fmt: skip
+CONFIG_REASONS: Final = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PostStartHookError"}
+)
+# What the runtime may say in a termination message, most specific first.
+RUNTIME_REASONS: Final = (
+    Reason.HARDWARE_ERROR,
+    Reason.COMPILER_VERSION_MISMATCH,
+    Reason.NEURON_CORES_BUSY,
+    Reason.ARTIFACT_CORRUPT,
+    Reason.ARTIFACT_NOT_FOUND,
+    Reason.ARTIFACT_UNAUTHORIZED,
+    Reason.ARTIFACT_TOO_LARGE,
+    Reason.ARTIFACT_UNREACHABLE,
+    Reason.DISK_FULL,
+    Reason.INVALID_CONFIGURATION,
+    Reason.MODEL_LOAD_FAILED,
+    Reason.OUT_OF_MEMORY,
+)
+ORDER: Final = (
+    *RUNTIME_REASONS,
+    Reason.IMAGE_PULL_FAILED,
+    Reason.CONTAINER_CONFIG_ERROR,
+    Reason.CRASH_LOOP,
+    Reason.PROBE_FAILING,
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a model is not serving. `since` is the pod's own time; `holds_until` is when it stops counting by itself."""
+
+    reason: Reason
+    message: str
+    hint: str
+    pod: str = ""
+    container: str = ""
+    exit_code: int | None = None
+    since: str = ""
+    holds_until: datetime | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What happened, where, and what to do, for a condition and an event."""
+        where = f" (pod {self.pod}, container {self.container})" if self.container else ""
+        return f"{self.message.rstrip('.')}{where}. {self.hint}".strip()[:LONGEST_MESSAGE]
+
+
+def find_failure(
+    pods: Sequence[ObservedPod],
+    deployment: ObservedDeployment,
+    placement: Placement,
+    capacity: Capacity,
+    now: datetime,
+) -> Failure | None:
+    """The failure to tell about: of containers, then of pods that can't be created, then of pods without a node."""
+    living = [pod for pod in pods if not pod.is_terminating and pod.phase not in ("Succeeded", "Failed")]
+    found = [failure for pod in living for failure in _container_failures(pod, now)]
+    if found:
+        return min(found, key=lambda failure: (ORDER.index(failure.reason), failure.pod, failure.container))
+    return _refusal(deployment) or _unschedulable(living, placement, capacity)
+
+
+def _container_failures(pod: ObservedPod, now: datetime) -> Iterator[Failure]:
+    for container in pod.containers:
+        failure = _container_failure(pod, container, now)
+        if failure is not None:
+            yield failure
+
+
+def _container_failure(pod: ObservedPod, container: ObservedContainer, now: datetime) -> Failure | None:
+    if container.waiting_reason in IMAGE_REASONS:
+        return _image_failure(pod, container)
+    if container.waiting_reason in CONFIG_REASONS:
+        return Failure(
+            Reason.CONTAINER_CONFIG_ERROR,
+            f"The container can't be started: {container.waiting_message or container.waiting_reason}",
+            "Create what it refers to (Secret, ConfigMap, volume), or correct spec.pod.",
+            pod.name,
+            container.name,
+        )
+    if container.state == "running":
+        return _failure_while_running(pod, container, now)
+    if container.last_end is not None and container.last_end.is_failure:
+        return _ended(pod, container)
+    return None
+
+
+def _failure_while_running(pod: ObservedPod, container: ObservedContainer, now: datetime) -> Failure | None:
+    changed, started = pod.readiness_changed_at, container.running_since
+    had_failed = container.last_end is not None and container.last_end.is_failure
+    if container.is_ready:
+        holds_until = (changed or now) + HOLD
+        return _ended(pod, container, holds_until) if had_failed and now < holds_until else None
+    was_ready_since_start = changed is not None and started is not None and changed > started
+    if not container.is_init and container.is_started and was_ready_since_start:
+        return Failure(
+            Reason.PROBE_FAILING,
+            "The container runs but its readiness probe fails, after it had been ready",
+            f"See what it says: kubectl logs {pod.name} -c {container.name}.",
+            pod.name,
+            container.name,
+            since=changed.isoformat().replace("+00:00", "Z") if changed else "",
+        )
+    return _ended(pod, container) if had_failed else None
+
+
+def _ended(pod: ObservedPod, container: ObservedContainer, holds_until: datetime | None = None) -> Failure:
+    end = container.last_end
+    assert end is not None, "only a container that ended is asked how"
+    told = parse_termination_message(end.message)
+    reason, message, hint = told if told is not None else _untold(pod, container)
+    return Failure(reason, message, hint, pod.name, container.name, end.exit_code, end.finished_at, holds_until)
+
+
+def _untold(pod: ObservedPod, container: ObservedContainer) -> tuple[Reason, str, str]:
+    end = container.last_end
+    if end is not None and end.reason == "OOMKilled":
+        return (
+            Reason.OUT_OF_MEMORY,
+            "The container was killed because it used more host memory than its limit",
+            "Raise spec.resources.limits.memory, or that of the container in spec.pod.containers.",
+        )
+    code = end.exit_code if end is not None else 0
+    killed = " (killed: often by a failing liveness or startup probe)" if code in (137, 143) else ""
+    return (
+        Reason.CRASH_LOOP,
+        f"The container ended with exit code {code}{killed}",
+        f"See what it said: kubectl logs {pod.name} -c {container.name} --previous.",
+    )
+
+
+def parse_termination_message(text: str) -> tuple[Reason, str, str] | None:
+    """Reason, message and hint as the runtime wrote them; None for anything else, such as a user container's words."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(said, dict) or said.get("reason") not in set(RUNTIME_REASONS):
+        return None
+    return Reason(said["reason"]), _text(said.get("message")) or str(said["reason"]), _text(said.get("hint"))
+
+
+def _text(value: Any) -> str:
+    return " ".join(value.split())[:LONGEST_MESSAGE] if isinstance(value, str) else ""
+
+
+def _image_failure(pod: ObservedPod, container: ObservedContainer) -> Failure:
+    said = container.waiting_message.lower()
+    if container.waiting_reason == "InvalidImageName":
+        message, hint = "is no valid image name", "Correct it."
+    elif any(word in said for word in ("unauthorized", "denied", "authentication", "forbidden", "no basic auth")):
+        message, hint = "is refused by the registry", "Give the pods spec.pod.imagePullSecrets or the node a role."
+    elif any(word in said for word in ("not found", "manifest unknown", "does not exist", "no such image")):
+        message, hint = "does not exist in its registry", "Correct the name and tag, or push the image."
+    elif container.waiting_reason == "ErrImageNeverPull":
+        message, hint = "is not on the node and may not be pulled", "Load it onto the node or change the pull policy."
+    else:
+        message, hint = "can't be pulled", "Check that the nodes reach the registry: kubectl describe pod."
+    return Failure(Reason.IMAGE_PULL_FAILED, f"Image {container.image} {message}", hint, pod.name, container.name)
+
+
+def _refusal(deployment: ObservedDeployment) -> Failure | None:
+    if deployment.refused_since is None:
+        return None
+    is_quota = "exceeded quota" in deployment.refusal
+    return Failure(
+        Reason.QUOTA_EXCEEDED if is_quota else Reason.CHILD_REJECTED,
+        f"Pods can't be created: {deployment.refusal}",
+        "Raise the namespace's ResourceQuota, or ask for less."
+        if is_quota
+        else "A policy or a missing service account refuses them: correct spec.pod, or ask who set the policy.",
+        since=deployment.refused_since,
+    )
+
+
+def _unschedulable(pods: Sequence[ObservedPod], placement: Placement, capacity: Capacity) -> Failure | None:
+    waiting = sorted((pod for pod in pods if pod.unschedulable_since is not None), key=lambda pod: pod.name)
+    if not waiting:
+        return None
+    shortage = explain_unschedulable(placement, capacity, len(waiting), waiting[0].scheduler_message)
+    since = min(pod.unschedulable_since or "" for pod in waiting)
+    return Failure(shortage.reason, shortage.message, shortage.hint, waiting[0].name, since=since)

@@ -1,0 +1,67 @@
+"""The one loop: read → place → render → compare → apply → status. Level-triggered: it never asks what changed.
+
+A worker of `workers.py` calls `reconcile` with a key; everything it decides, it decides in pure modules from what the
+indices hold. It must stay idempotent: called twice in a row, the second call writes nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from neuron_operator.capacity import Capacity
+from neuron_operator.events import transition_event
+from neuron_operator.indices import CHILD_KINDS, Indices, Key
+from neuron_operator.names import KIND
+from neuron_operator.nodes import NodeWatch
+from neuron_operator.observe import observe_deployment, observe_pods
+from neuron_operator.placement import Placement
+from neuron_operator.plan import Body, Known, Plan, Refusal, make_plan
+from neuron_operator.reasons import Failure, find_failure
+from neuron_operator.settings import Settings
+from neuron_operator.status import Situation, compute_status, seconds_until_next_look
+from neuron_operator.writes import Writer
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    indices: Indices
+    writer: Writer
+    nodes: NodeWatch
+    settings: Settings
+    clock: Callable[[], datetime]
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring the cluster to what the model asks for; the seconds until it should be looked at again, if any."""
+        body = self.indices.get(KIND, key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            self.nodes.is_waiting(key, waits=False)
+            return None
+        known = Known(body, {kind: self.indices.of_model(kind, key) for kind in CHILD_KINDS})
+        plan = make_plan(known, self.settings)
+        refusal = plan.refusal or await self.writer.carry_out(plan)
+        situation = self._observe(key, body, plan, refusal)
+        if refusal is None and plan.placement is not None:
+            situation = replace(situation, failure=await self._find_failure(situation, plan.placement))
+        await self._tell(situation)
+        self.nodes.is_waiting(key, waits=situation.waits_for_a_node)
+        return seconds_until_next_look(situation, self.clock())
+
+    def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:
+        deployment = observe_deployment(self.indices.get("Deployment", key))
+        pods = observe_pods(self.indices.of_model("Pod", key))
+        return Situation(body, plan, deployment, pods, refusal=refusal)
+
+    async def _find_failure(self, situation: Situation, placement: Placement) -> Failure | None:
+        capacity = await self.nodes.capacity() if situation.waits_for_a_node else Capacity()
+        return find_failure(situation.newest_pods, situation.deployment, placement, capacity, self.clock())
+
+    async def _tell(self, situation: Situation) -> None:
+        """Write the status, once and only when it says something new; then the Event of the transition."""
+        now, body = self.clock(), situation.body
+        before, status = body.get("status") or {}, compute_status(situation, now)
+        if status == before:
+            return
+        await self.writer.write_status(body, status)
+        event = transition_event(body, before, status, self.settings.pod_name, now)
+        if event is not None:
+            await self.writer.post_event(event)

@@ -1,0 +1,239 @@
+"""Computes the status of a NeuronModel: conditions that kstatus understands, counts, the latest failure. Pure.
+
+`reconcile.py` writes the answer only when it differs from what is there. `now` stamps transitions and nothing else; the
+times of failures and recoveries are the pods' own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+
+from neuron_operator import names
+from neuron_operator.api import NeuronModelStatus
+from neuron_operator.api.conditions import Condition, ConditionType, Reason, with_transition_times
+from neuron_operator.api.status import ArtifactStatus, LastFailure, PlacementStatus, RuntimeStatus
+from neuron_operator.observe import ObservedDeployment, ObservedPod
+from neuron_operator.plan import Plan, Refusal
+from neuron_operator.reasons import Failure
+from neuron_operator.revisions import revision_of
+
+Body = dict[str, Any]
+# Time does not mend these; everything else is still being worked on.
+FINAL_REASONS: Final = frozenset(
+    {
+        Reason.INVALID_SPEC,
+        Reason.NO_MATCHING_INSTANCE_TYPE,
+        Reason.SCHEDULER_EXTENSION_REQUIRED,
+        Reason.NAME_CONFLICT,
+        Reason.CHILD_REJECTED,
+    }
+)
+
+# Seconds until a model is looked at again without any event, for what no watch tells: pods of others that free cores,
+# an object of another owner that is in the way, a policy that is lifted.
+UNWATCHED_S: Final[Mapping[str, float]] = {
+    Reason.INSUFFICIENT_NEURON_CORES: 15.0,
+    Reason.UNSCHEDULABLE: 15.0,
+    Reason.NAME_CONFLICT: 30.0,
+    Reason.CHILD_REJECTED: 60.0,
+    Reason.QUOTA_EXCEEDED: 30.0,
+}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything the status is computed from. `refusal` is the plan's own, or what the API server answered to it."""
+
+    body: Mapping[str, Any]
+    plan: Plan
+    deployment: ObservedDeployment
+    pods: tuple[ObservedPod, ...] = ()
+    failure: Failure | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def newest_pods(self) -> tuple[ObservedPod, ...]:
+        """Those of the template that should run; what ails older ones is mended by their replacement."""
+        revision = revision_of(self.plan.template) if self.plan.template is not None else ""
+        return tuple(pod for pod in self.pods if pod.revision == revision and not pod.is_terminating)
+
+    @property
+    def waits_for_a_node(self) -> bool:
+        return any(pod.unschedulable_since is not None for pod in self.newest_pods)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Ready, still worked on, or stuck until someone changes something."""
+
+    state: Literal["ready", "reconciling", "stalled"]
+    reason: Reason
+    message: str
+
+
+def previous_status(body: Mapping[str, Any]) -> NeuronModelStatus:
+    """The status as it is; an empty one when someone else wrote what can't be read."""
+    try:
+        return NeuronModelStatus.model_validate(body.get("status") or {})
+    except ValidationError:
+        return NeuronModelStatus()
+
+
+def compute_status(situation: Situation, now: datetime) -> Body:
+    previous, verdict = previous_status(situation.body), judge(situation)
+    metadata, deployment, plan = situation.body["metadata"], situation.deployment, situation.plan
+    generation = metadata.get("generation", 0)
+    wanted = _conditions(verdict, generation)
+    status = previous.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": with_transition_times(previous.conditions, wanted, _text(now)),
+            "replicas": deployment.replicas,
+            "ready_replicas": deployment.ready,
+            "updated_replicas": deployment.updated,
+            "last_failure": _last_failure(previous.last_failure, situation, verdict),
+        }
+    )
+    return status.model_copy(update=_facts(plan, deployment)).wire()
+
+
+def judge(situation: Situation) -> Verdict:
+    """The one answer that all conditions are made of; the first row that applies.
+
+    | situation                                           | state               | reason                 |
+    |-----------------------------------------------------|---------------------|------------------------|
+    | can't be rendered or written                        | stalled if final    | the refusal's          |
+    | asked for nothing, nothing left                     | ready               | Suspended, ScaledToZero|
+    | pods fail                                           | stalled if too late | the failure's          |
+    | past the progress deadline, nothing known to fail   | stalled             | RolloutStalled         |
+    | every replica of the newest template is available   | ready               | Serving                |
+    | otherwise                                           | reconciling         | Progressing            |
+    """
+    model, deployment, refusal = situation.plan.model, situation.deployment, situation.refusal
+    if refusal is not None or model is None:
+        assert refusal is not None, "a plan without a model says why"
+        return Verdict("stalled" if refusal.reason in FINAL_REASONS else "reconciling", refusal.reason, refusal.message)
+    wanted = model.spec.desired_replicas
+    if wanted == 0:
+        return _nothing_wanted(deployment, is_suspended=model.spec.suspend)
+    is_late = deployment.deadline_passed_at is not None and deployment.is_current
+    if situation.failure is not None:
+        return Verdict("stalled" if is_late else "reconciling", situation.failure.reason, situation.failure.sentence)
+    if is_late:
+        return Verdict(
+            "stalled",
+            Reason.ROLLOUT_STALLED,
+            f"No progress for {model.spec.rollout.progress_deadline_seconds} seconds: {_progress(deployment, wanted)}. "
+            f"See kubectl describe pods -l {names.LABEL_MODEL}={model.name}.",
+        )
+    if situation.plan.waits_for:
+        ending = ", ".join(situation.plan.waits_for)
+        return Verdict("reconciling", Reason.PROGRESSING, f"Waiting for an earlier {ending} to be gone.")
+    is_complete = deployment.updated == deployment.replicas == wanted and deployment.available >= wanted
+    if deployment.is_current and is_complete:
+        return Verdict("ready", Reason.SERVING, f"{deployment.available} of {wanted} replicas serve.")
+    return Verdict("reconciling", Reason.PROGRESSING, f"{_sentence(_progress(deployment, wanted))}.")
+
+
+def seconds_until_next_look(situation: Situation, now: datetime) -> float | None:
+    """When time alone can change the answer: a failure stops holding, or something happens that no watch tells."""
+    failure, refusal = situation.failure, situation.refusal
+    if failure is not None and failure.holds_until is not None:
+        return max(0.1, (failure.holds_until - now).total_seconds())
+    reason = refusal.reason if refusal is not None else failure.reason if failure is not None else ""
+    return UNWATCHED_S.get(reason)
+
+
+def _nothing_wanted(deployment: ObservedDeployment, *, is_suspended: bool) -> Verdict:
+    if not deployment.is_current or deployment.replicas:
+        return Verdict("reconciling", Reason.PROGRESSING, "The pods are being stopped, as asked.")
+    if is_suspended:
+        return Verdict("ready", Reason.SUSPENDED, "Suspended: nothing is served until spec.suspend is false.")
+    return Verdict("ready", Reason.SCALED_TO_ZERO, "Scaled to zero: nothing is served until spec.replicas is raised.")
+
+
+def _progress(deployment: ObservedDeployment, wanted: int) -> str:
+    if not deployment.is_current:
+        return "the Deployment is being created or updated"
+    updated_ready = f"{deployment.ready} of {wanted} replicas are ready"
+    if deployment.updated < deployment.replicas or (deployment.updated < wanted and deployment.ready):
+        return f"{updated_ready}, {deployment.updated} of them or to be of the newest version"
+    return updated_ready
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _conditions(verdict: Verdict, generation: int) -> Sequence[Condition]:
+    def condition(kind: ConditionType, *, holds: bool) -> Condition:
+        return Condition(
+            type=kind,
+            status="True" if holds else "False",
+            reason=verdict.reason,
+            message=verdict.message,
+            observed_generation=generation,
+        )
+
+    return (
+        condition(ConditionType.READY, holds=verdict.state == "ready"),
+        condition(ConditionType.RECONCILING, holds=verdict.state == "reconciling"),
+        condition(ConditionType.STALLED, holds=verdict.state == "stalled"),
+    )
+
+
+def _facts(plan: Plan, deployment: ObservedDeployment) -> dict[str, Any]:
+    """What follows from the spec and the rendering; without a readable spec the earlier facts stay."""
+    if plan.model is None:
+        return {}
+    model = plan.model
+    facts: dict[str, Any] = {
+        "summary": f"{deployment.ready}/{model.spec.desired_replicas}",
+        "selector": ",".join(f"{key}={value}" for key, value in sorted(names.selector(model.name).items())),
+        "url": names.url(model.name, model.namespace),
+        "artifact": ArtifactStatus(digest=model.spec.artifact.digest) if model.spec.artifact.digest else None,
+    }
+    if plan.placement is not None:
+        facts["placement"] = PlacementStatus(instance_types=plan.placement.instance_types, reason=plan.placement.reason)
+    if plan.template is not None:
+        facts["runtime"] = RuntimeStatus(image=_runtime_image(plan.template))
+    return facts
+
+
+def _runtime_image(template: Mapping[str, Any]) -> str:
+    containers = template["spec"]["containers"]
+    return str(next(c["image"] for c in containers if c["name"] == names.CONTAINER_RUNTIME))
+
+
+def _last_failure(before: LastFailure | None, situation: Situation, verdict: Verdict) -> LastFailure | None:
+    failure = situation.failure
+    if failure is None:
+        is_over = before is not None and before.recovered_at is None and verdict.state == "ready"
+        recovered_at = _latest_ready(situation.pods) if is_over else None
+        return before.model_copy(update={"recovered_at": recovered_at}) if before and recovered_at else before
+    is_same = (
+        before is not None
+        and before.recovered_at is None
+        and (before.reason, before.pod, before.container) == (failure.reason, failure.pod, failure.container)
+    )
+    return LastFailure(
+        reason=failure.reason,
+        pod=failure.pod,
+        container=failure.container,
+        exit_code=failure.exit_code,
+        message=failure.message,
+        hint=failure.hint,
+        since=before.since if is_same and before is not None else failure.since,
+    )
+
+
+def _latest_ready(pods: Sequence[ObservedPod]) -> str | None:
+    times = [pod.readiness_changed_at for pod in pods if pod.is_ready and pod.readiness_changed_at is not None]
+    return _text(max(times)) if times else None
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,58 @@
+"""The worker loops: take a key, reconcile it, decide by the kind of error when to try again.
+
+process.py starts them; they wait at the gate, so that a process that may not write does not decide either. This is the
+one place that survives any exception: a bug met by one object must not stop the others.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from neuron_operator import errors
+from neuron_operator.gate import Gate
+from neuron_operator.indices import Key
+from neuron_operator.metrics import Metrics
+from neuron_operator.workqueue import WorkQueue
+
+logger = logging.getLogger(__name__)
+
+Reconcile = Callable[[Key], Awaitable[float | None]]
+
+
+async def work(queue: WorkQueue[Key], gate: Gate, reconcile: Reconcile, metrics: Metrics) -> None:
+    """One worker, until it is cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await gate.wait_until_open()
+        key = await queue.take()
+        started = loop.time()
+        outcome = "failed"
+        try:
+            outcome = await _look_at(key, queue, reconcile)
+        except Exception:
+            delay_s = queue.retry(key)
+            logger.exception("%s/%s: a bug in the operator, please report it; next try in %.1f s", *key, delay_s)
+        finally:
+            queue.done(key)
+            metrics.reconcile_seconds.labels(outcome).observe(loop.time() - started)
+
+
+async def _look_at(key: Key, queue: WorkQueue[Key], reconcile: Reconcile) -> str:
+    try:
+        look_again_s = await reconcile(key)
+    except errors.LeadershipLostError:
+        queue.add(key)
+        return "retried"
+    except errors.ConflictError as error:
+        logger.debug("%s/%s: %s", *key, error)
+        queue.retry(key)
+        return "retried"
+    except errors.ApiError as error:
+        at_least_s = error.retry_after_s if isinstance(error, errors.ThrottledError) else 0.0
+        delay_s = queue.retry(key, at_least_s)
+        logger.warning("%s/%s: %s; next try in %.1f s", *key, error, delay_s)
+        return "retried"
+    queue.forget(key)
+    if look_again_s is not None:
+        queue.add_after(key, look_again_s)
+    return "done"
