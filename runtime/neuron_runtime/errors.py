@@ -1,0 +1,73 @@
+"""Every error the server raises on purpose, and the HTTP status each one becomes.
+
+RuntimeServingError
+├── InvalidRequestError       400  the request says something the model cannot take; names the field
+│   ├── UnknownPathError      404  no such model, version or path
+│   ├── MethodNotAllowedError 405  the path exists, the method does not
+│   └── TooLargeError         413  body or number of rows over the limit
+├── QueueFullError            429  no room in the queue; carries Retry-After
+├── NotReadyError             503  loading, draining, or no worker alive
+├── DeadlineExceededError     504  not answered in time; never computed if it was still queued
+├── InferenceFailedError      500  this request's own execution failed or crashed its worker twice
+└── ClientGoneError           499  the client left; recorded, never sent
+
+What ends the whole process instead is termination.FatalError.
+"""
+
+from typing import ClassVar
+
+
+class RuntimeServingError(Exception):
+    """Base of all errors below. `message` is what the client or the operator reads: what, where, what next."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequestError(RuntimeServingError):
+    """`field` names the part of the request that is wrong, as the client spelled it; None for the whole body."""
+
+    status = 400
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownPathError(InvalidRequestError):
+    status = 404
+
+
+class MethodNotAllowedError(InvalidRequestError):
+    status = 405
+
+
+class TooLargeError(InvalidRequestError):
+    status = 413
+
+
+class QueueFullError(RuntimeServingError):
+    status = 429
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NotReadyError(RuntimeServingError):
+    status = 503
+
+
+class DeadlineExceededError(RuntimeServingError):
+    status = 504
+
+
+class InferenceFailedError(RuntimeServingError):
+    status = 500
+
+
+class ClientGoneError(RuntimeServingError):
+    status = 499

@@ -1,0 +1,59 @@
+"""uvicorn as this process uses it: a socket that is already bound, no signal handlers of its own, httptools and uvloop.
+
+Signals belong to `serving`, because here the first SIGTERM must not close the listener: requests routed to this pod a
+moment ago are still to be answered.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from neuron_runtime.routes import Routes
+from neuron_runtime.settings import ServeSettings
+from neuron_runtime.termination import FatalError, Reason
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+GRACE_SECONDS = 5
+
+
+class HttpServer(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def make_server(routes: Routes, settings: ServeSettings) -> HttpServer:
+    config = uvicorn.Config(
+        routes,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(settings.request_timeout_seconds) + GRACE_SECONDS,
+    )
+    return HttpServer(config)
+
+
+def bind(settings: ServeSettings) -> socket.socket:
+    """The listening socket; FatalError when the address is taken or not ours."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise FatalError(
+            Reason.INVALID_CONFIGURATION,
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+            hint="choose a free port with --port",
+        ) from error
+    listener.settimeout(0)
+    return listener

@@ -1,0 +1,164 @@
+"""What the front process and a worker say to each other: frozen dataclasses and arrays in length-prefixed frames. Pure.
+
+A frame is two little-endian 32-bit lengths, a JSON header and the arrays' raw bytes. No pickle: a worker that was
+driven out of its mind by a program must not be able to run code in the front process.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+import orjson
+
+from neuron_runtime.tensors import Array
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+_LENGTHS = struct.Struct("<II")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Front → worker, first of all: what to load. Shapes and datatypes are in the model's input and output order."""
+
+    kind: ClassVar[str] = "start"
+    engine: str
+    bundle: str
+    input_datatypes: Sequence[str]
+    output_datatypes: Sequence[str]
+    programs: Sequence["Program"]
+    pad_values: Sequence[int]
+    in_flight: int
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One bucket: its file within the bundle and the exact shape of every input."""
+
+    file: str
+    shapes: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Front → worker: one device batch of `parts` pieces. Arrays: every input of the first piece, then the next."""
+
+    kind: ClassVar[str] = "run"
+    batch: int
+    bucket: int
+    parts: int
+
+
+@dataclass(frozen=True)
+class Ping:
+    kind: ClassVar[str] = "ping"
+
+
+@dataclass(frozen=True)
+class Pong:
+    kind: ClassVar[str] = "pong"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Worker → front: it entered `state`; `seconds` is what the state before took. Ready brings the buckets' times."""
+
+    kind: ClassVar[str] = "progress"
+    state: str
+    seconds: float = 0.0
+    bucket_seconds: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """Worker → front: the batch's outputs, padding rows removed."""
+
+    kind: ClassVar[str] = "result"
+    batch: int
+    device_seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Worker → front: the batch failed, the worker lives on unless `action` says otherwise (nrt.Action)."""
+
+    kind: ClassVar[str] = "failed"
+    batch: int
+    message: str
+    action: str
+
+
+@dataclass(frozen=True)
+class Fatal:
+    """Worker → front, last of all: it cannot load; reason, message and hint as in the termination message."""
+
+    kind: ClassVar[str] = "fatal"
+    reason: str
+    message: str
+    hint: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+Message: TypeAlias = Start | Run | Ping | Pong | Progress | Result | Failed | Fatal
+_KINDS: Mapping[str, type[Message]] = {
+    kind.kind: kind for kind in (Start, Run, Ping, Pong, Progress, Result, Failed, Fatal)
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    message: Message
+    arrays: Sequence[Array]
+
+
+def encode(message: Message, arrays: Sequence[Array] = ()) -> list[Buffer]:
+    """The frame as buffers to be written one after another; C-contiguous arrays are not copied."""
+    described = [(array.dtype.str, array.shape) for array in arrays]
+    header = orjson.dumps({"kind": message.kind, "body": message, "arrays": described})
+    payload: list[Buffer] = [np.ascontiguousarray(array).data.cast("B") for array in arrays if array.size]
+    return [_LENGTHS.pack(len(header), sum(len(part) for part in payload)) + header, *payload]
+
+
+def decode(header: Buffer, payload: Buffer) -> Frame:
+    """The frame from its two parts; the arrays are views of `payload`."""
+    document = orjson.loads(header)
+    arrays: list[Array] = []
+    offset = 0
+    for name, shape in document["arrays"]:
+        dtype = np.dtype(name)
+        count = int(np.prod(shape))
+        arrays.append(np.frombuffer(payload, dtype=dtype, count=count, offset=offset).reshape(shape))
+        offset += count * dtype.itemsize
+    body = document["body"]
+    if document["kind"] == Start.kind:
+        body["programs"] = [Program(**program) for program in body["programs"]]
+    return Frame(_KINDS[document["kind"]](**body), arrays)
+
+
+def frame_lengths(prefix: Buffer) -> tuple[int, int]:
+    """Header and payload length from a frame's first `PREFIX_BYTES`."""
+    header, payload = _LENGTHS.unpack(prefix)
+    return int(header), int(payload)
+
+
+PREFIX_BYTES = _LENGTHS.size
+
+
+class FrameReader:
+    """Frames out of a byte stream that arrives in pieces of any size."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        self._buffer += data
+        while len(self._buffer) >= PREFIX_BYTES:
+            header, payload = frame_lengths(self._buffer[:PREFIX_BYTES])
+            end = PREFIX_BYTES + header + payload
+            if len(self._buffer) < end:
+                return
+            frame = bytes(memoryview(self._buffer)[PREFIX_BYTES:end])
+            del self._buffer[:end]
+            yield decode(frame[:header], memoryview(frame)[header:])

@@ -1,0 +1,153 @@
+"""Every path this server answers. The hot ones are looked up here directly, Starlette routes the rest."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from neuron_runtime.errors import MethodNotAllowedError, RuntimeServingError, UnknownPathError
+from neuron_runtime.routes.exchange import CLOSE, Message, Receive, Scope, Send
+from neuron_runtime.routes.task_endpoint import EMBEDDINGS, INFER, PREDICT, TaskEndpoint
+from neuron_runtime.service import Service
+from neuron_runtime.wire import open_inference, openai
+from neuron_runtime.wire.json_body import dump
+
+
+class Routes:
+    """The ASGI application."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        model = f"/v2/models/{service.model.name}"
+        infer = TaskEndpoint(service, INFER)
+        self._hot = {
+            f"{model}/infer": infer,
+            f"{model}/versions/{service.model.version}/infer": infer,
+            "/predict": TaskEndpoint(service, PREDICT),
+            "/v1/embeddings": TaskEndpoint(service, EMBEDDINGS),
+        }
+        self._rest = _quiet_routes(service)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            endpoint = self._hot.get(scope["path"])
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+                return
+        await self._rest(scope, receive, self._closing(send) if self._service.is_draining else send)
+
+    @staticmethod
+    def _closing(send: Send) -> Send:
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], CLOSE]
+            await send(message)
+
+        return send_and_close
+
+
+def _quiet_routes(service: Service) -> Starlette:
+    handlers = Handlers(service)
+    paths: list[tuple[str, Callable[[Request], Awaitable[Response]]]] = [
+        ("/health", handlers.health),
+        ("/metrics", handlers.metrics),
+        ("/v1/models", handlers.openai_models),
+        ("/v2", handlers.server),
+        ("/v2/health/live", handlers.live),
+        ("/v2/health/ready", handlers.ready),
+        ("/v2/models/{model}", handlers.model),
+        ("/v2/models/{model}/ready", handlers.model_ready),
+        ("/v2/models/{model}/versions/{version}", handlers.model),
+        ("/v2/models/{model}/versions/{version}/ready", handlers.model_ready),
+    ]
+    posts = [
+        Route("/v2/models/{model}/infer", handlers.unknown_model, methods=["POST"]),
+        Route("/v2/models/{model}/versions/{version}/infer", handlers.unknown_model, methods=["POST"]),
+        Route("/predict", handlers.unknown_model, methods=["POST"]),
+        Route("/v1/embeddings", handlers.unknown_model, methods=["POST"]),
+    ]
+    gets = [Route(path, handler, methods=["GET"]) for path, handler in paths]
+    return Starlette(
+        routes=[*gets, *posts], exception_handlers={HTTPException: _http_error, RuntimeServingError: _error}
+    )
+
+
+class Handlers:
+    """The endpoints that are not hot: health, metadata, metrics."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def health(self, request: Request) -> Response:
+        now = self._service.readiness()
+        document = {"status": "ok" if now.is_ready else "unavailable", "model": self._service.model.name}
+        return _json(document | {"reason": now.reason}, 200 if now.is_ready else 503)
+
+    async def live(self, request: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        now = self._service.readiness()
+        return _json({"ready": True}) if now.is_ready else _json({"ready": False, "error": now.reason}, 503)
+
+    async def server(self, request: Request) -> Response:
+        return _json(open_inference.server_metadata())
+
+    async def model(self, request: Request) -> Response:
+        self._check_name(request)
+        return _json(open_inference.model_metadata(self._service.model))
+
+    async def model_ready(self, request: Request) -> Response:
+        self._check_name(request)
+        now = self._service.readiness()
+        document: dict[str, object] = {"name": self._service.model.name, "ready": now.is_ready}
+        return _json(document if now.is_ready else document | {"error": now.reason}, 200 if now.is_ready else 503)
+
+    async def openai_models(self, request: Request) -> Response:
+        return _json(openai.models_list(self._service.model, self._service.created))
+
+    async def metrics(self, request: Request) -> Response:
+        # Off the loop: hundreds of series take milliseconds, and requests are waiting.
+        text = await asyncio.to_thread(generate_latest, self._service.metrics.registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    async def unknown_model(self, request: Request) -> Response:
+        """Reached only when the path's model or version is not the served one."""
+        self._check_name(request)
+        raise AssertionError("a POST to a served path is answered before the router")
+
+    def _check_name(self, request: Request) -> None:
+        served = self._service.model
+        name, version = request.path_params.get("model"), request.path_params.get("version", served.version)
+        if name != served.name:
+            raise UnknownPathError(f"there is no model '{name}' here; this server serves '{served.name}'")
+        if version != served.version:
+            raise UnknownPathError(
+                f"model '{name}' has no version '{version}' here; version '{served.version}' is served"
+            )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for this type"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        refused = MethodNotAllowedError(f"{request.method} is not allowed on {request.url.path}; use {allowed}")
+        return await _error(request, refused)
+    return await _error(
+        request, UnknownPathError(f"there is nothing at {request.url.path}; see GET /v2 and GET /v1/models")
+    )
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RuntimeServingError), "registered for this type"
+    body = openai.error_body(error) if request.url.path.startswith("/v1/") else open_inference.error_body(error)
+    return Response(body, error.status, media_type="application/json")
+
+
+def _json(document: object, status: int = 200) -> Response:
+    return Response(dump(document), status, media_type="application/json")

@@ -1,0 +1,102 @@
+"""One HTTP request and its reply at the level of ASGI messages: reading bodies within limits, writing JSON.
+
+Plain ASGI because the request path is hot: a framework's request and response objects cost more than a batch's share.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from neuron_runtime.errors import ClientGoneError, DeadlineExceededError, InvalidRequestError, TooLargeError
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+JSON = (b"content-type", b"application/json")
+CLOSE = (b"connection", b"close")
+DISCARD_FACTOR = 4
+"""A refused body is read up to so many times the limit: closing on unread bytes would reset the connection, and the
+client would see the reset instead of the refusal."""
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """What a task needs of the request. `deadline` is in the event loop's time."""
+
+    headers: dict[bytes, bytes]
+    body: bytes
+    deadline: float
+
+
+async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: int, deadline: float) -> bytes:
+    """The whole body; TooLargeError, DeadlineExceededError or ClientGoneError when it does not come as it should."""
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding != b"identity":
+        raise InvalidRequestError(f"content-encoding {encoding.decode('latin-1')} is not supported; send plain JSON")
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit_bytes:
+        if b"expect" not in headers:
+            await _discard(receive, limit_bytes, deadline)
+        raise _too_large(limit_bytes)
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await _collect(receive, limit_bytes)
+    except TimeoutError:
+        raise DeadlineExceededError("the request's deadline passed before its body had arrived") from None
+
+
+async def _collect(receive: Receive, limit_bytes: int) -> bytes:
+    message = await receive()
+    _check_connected(message)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
+        return body
+    pieces = [body]
+    size = len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        _check_connected(message)
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > limit_bytes * DISCARD_FACTOR:
+            break
+        if size > limit_bytes:
+            pieces.clear()
+    if size > limit_bytes:
+        raise _too_large(limit_bytes)
+    return b"".join(pieces)
+
+
+async def _discard(receive: Receive, limit_bytes: int, deadline: float) -> None:
+    size = 0
+    try:
+        async with asyncio.timeout_at(deadline):
+            while size <= limit_bytes * DISCARD_FACTOR:
+                message = await receive()
+                _check_connected(message)
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+def _check_connected(message: Message) -> None:
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError("the client left before its request was complete")
+
+
+def _too_large(limit_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the body is larger than {limit_bytes} bytes, the limit of this server")
+
+
+async def reply(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body})

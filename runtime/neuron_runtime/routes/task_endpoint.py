@@ -1,0 +1,194 @@
+"""The hot endpoints: parse, admit, wait for the answer, reply. One ASGI callable per API.
+
+infer        a tensor request of the Open Inference Protocol
+predict      text → label and confidence
+embeddings   text → vectors, in OpenAI's shape
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from neuron_runtime.batcher import Answer
+from neuron_runtime.errors import (
+    ClientGoneError,
+    InvalidRequestError,
+    QueueFullError,
+    RuntimeServingError,
+    TooLargeError,
+)
+from neuron_runtime.routes.exchange import (
+    CLOSE,
+    JSON,
+    Headers,
+    HttpRequest,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    reply,
+)
+from neuron_runtime.service import Service
+from neuron_runtime.wire import open_inference, openai, predictions
+
+log = logging.getLogger("neuron_runtime.requests")
+
+REQUEST_ID_MAX_LENGTH = 128
+_process_id = uuid.uuid4().hex[:12]
+_request_numbers = itertools.count(1)
+
+Task: TypeAlias = Callable[[Service, HttpRequest], Awaitable[tuple[bytes, Answer]]]
+
+
+async def infer(service: Service, request: HttpRequest) -> tuple[bytes, Answer]:
+    call = open_inference.parse_infer(request.body, request.headers, service.model)
+    with service.admission.admit(call.rows) as permit:
+        answer = await service.batcher.infer(call.inputs, permit, request.deadline)
+    return open_inference.encode_infer(service.model, call, answer.outputs), answer
+
+
+async def predict(service: Service, request: HttpRequest) -> tuple[bytes, Answer]:
+    texts, as_list = predictions.parse_predict(request.body, service.model)
+    with service.admission.admit(len(texts)) as permit:
+        encoded = await service.encode(texts)
+        answer = await service.batcher.infer(service.arrays_in_order(encoded), permit, request.deadline)
+    return predictions.encode_predict(service.model, answer.outputs, as_list=as_list), answer
+
+
+async def embeddings(service: Service, request: HttpRequest) -> tuple[bytes, Answer]:
+    call = openai.parse_embeddings(request.body, service.model)
+    with service.admission.admit(len(call.texts)) as permit:
+        encoded = await service.encode(call.texts)
+        answer = await service.batcher.infer(service.arrays_in_order(encoded), permit, request.deadline)
+    mask = encoded.arrays.get("attention_mask")
+    tokens = sum(encoded.token_counts)
+    return openai.encode_embeddings(service.model, call, answer.outputs, mask, tokens), answer
+
+
+@dataclass(frozen=True)
+class Api:
+    """One of the APIs: its name in metrics and logs, its task, and the shape of its errors."""
+
+    name: str
+    task: Task
+    error_body: Callable[[RuntimeServingError], bytes]
+
+
+INFER = Api("infer", infer, open_inference.error_body)
+PREDICT = Api("predict", predict, open_inference.error_body)
+EMBEDDINGS = Api("embeddings", embeddings, openai.error_body)
+
+
+class TaskEndpoint:
+    """An ASGI application for one API."""
+
+    def __init__(self, service: Service, api: Api) -> None:
+        self._service = service
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers)
+        extra: Headers = [JSON, (b"x-request-id", request_id)]
+        try:
+            body, answer = await self._answer(headers, receive)
+            status = 200
+            total = time.monotonic() - began
+            self._observe(answer, total)
+            extra.append((b"server-timing", _server_timing(answer, total)))
+        except ClientGoneError:
+            self._service.metrics.canceled.inc()
+            return
+        except RuntimeServingError as error:
+            status, body = error.status, self._api.error_body(error)
+            extra += _error_headers(error)
+            if status >= 500:
+                log.warning(
+                    "request failed",
+                    extra={"requestId": request_id.decode(), "code": status, "error": error.message},
+                )
+        self._service.metrics.request_done(self._api.name, status)
+        if log.isEnabledFor(logging.DEBUG):
+            facts = {"requestId": request_id.decode(), "api": self._api.name, "code": status}
+            log.debug("request", extra=facts | {"seconds": time.monotonic() - began})
+        if self._service.is_draining:
+            extra.append(CLOSE)
+        await reply(send, status, body, extra)
+
+    async def _answer(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[bytes, Answer]:
+        self._service.check_admittable()
+        settings = self._service.settings
+        deadline = asyncio.get_running_loop().time() + _timeout_seconds(headers, settings.request_timeout_seconds)
+        body = await read_body(headers, receive, settings.max_body_bytes, deadline)
+        return await _unless_gone(self._api.task(self._service, HttpRequest(headers, body, deadline)), receive)
+
+    def _observe(self, answer: Answer, total_seconds: float) -> None:
+        self._service.metrics.request_seconds.observe(total_seconds)
+        self._service.metrics.queue_seconds.observe(answer.queue_seconds)
+
+
+async def _unless_gone(work: Awaitable[tuple[bytes, Answer]], receive: Receive) -> tuple[bytes, Answer]:
+    """The work's result; canceled, and ClientGoneError, as soon as the client has left."""
+    task = asyncio.current_task()
+    assert task is not None, "uvicorn runs each request in a task"
+    watcher = asyncio.ensure_future(receive())
+
+    def on_gone(gone: asyncio.Future[Message]) -> None:
+        if not gone.cancelled():
+            task.cancel()
+
+    watcher.add_done_callback(on_gone)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if watcher.done() and not watcher.cancelled():
+            task.uncancel()
+            raise ClientGoneError("the client left before its answer") from None
+        raise
+    finally:
+        watcher.remove_done_callback(on_gone)
+        watcher.cancel()
+
+
+def _timeout_seconds(headers: dict[bytes, bytes], most: float) -> float:
+    """The header can only shorten what the server allows."""
+    given = headers.get(b"x-request-timeout-seconds")
+    if given is None:
+        return most
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise InvalidRequestError(
+            "header X-Request-Timeout-Seconds must be a number above 0", "X-Request-Timeout-Seconds"
+        )
+    return min(most, seconds)
+
+
+def _request_id(headers: dict[bytes, bytes]) -> bytes:
+    """The caller's id if it is one that can be logged and sent back, else one of ours."""
+    given = headers.get(b"x-request-id", b"")
+    if 0 < len(given) <= REQUEST_ID_MAX_LENGTH and given.isascii() and given.decode("ascii").isprintable():
+        return given
+    return f"{_process_id}-{next(_request_numbers)}".encode()
+
+
+def _server_timing(answer: Answer, total_seconds: float) -> bytes:
+    queue, device, total = (1000 * s for s in (answer.queue_seconds, answer.device_seconds, total_seconds))
+    return f"queue;dur={queue:.3f}, device;dur={device:.3f}, total;dur={total:.3f}".encode()
+
+
+def _error_headers(error: RuntimeServingError) -> Headers:
+    if isinstance(error, QueueFullError):
+        return [(b"retry-after", str(error.retry_after_seconds).encode())]
+    if isinstance(error, TooLargeError) and error.field is None:
+        return [CLOSE]  # what is left of the body would be read as the next request
+    return []

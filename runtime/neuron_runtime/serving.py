@@ -1,0 +1,227 @@
+"""`neuron-runtime serve` from start to exit: assemble, load, be ready, drain. The composition root; no rule lives here.
+
+Order: signal handlers first (a pod may be told to go while it loads), then the listener, so that probes are answered
+from the beginning, then the workers. Whatever ends the process early is written as the termination message.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from prometheus_client import CollectorRegistry, disable_created_metrics
+
+from neuron_runtime import __version__, logs
+from neuron_runtime.admission import Admission
+from neuron_runtime.artifacts import Bundle, load_bundle
+from neuron_runtime.batcher import Batcher
+from neuron_runtime.benchmark_rows import DeviceRow, find_row
+from neuron_runtime.cores import choose_cores, process_tag_prefix, worker_environment
+from neuron_runtime.engines.simulated import simulated_model
+from neuron_runtime.errors import NotReadyError
+from neuron_runtime.http_server import bind, make_server
+from neuron_runtime.messages import Program, Start
+from neuron_runtime.metrics import Metrics
+from neuron_runtime.neuron_monitor import NeuronMonitor
+from neuron_runtime.pool import Pool
+from neuron_runtime.routes import Routes
+from neuron_runtime.served_model import ServedModel, from_manifest
+from neuron_runtime.service import Service
+from neuron_runtime.settings import ENV_PREFIX, ServeSettings
+from neuron_runtime.termination import FatalError, TerminationMessage
+from neuron_runtime.tokens import TextEncoder
+from neuron_runtime.visible_cores import find_visible_cores
+from neuron_runtime.worker_process import Deadlines
+
+log = logging.getLogger("neuron_runtime.serving")
+
+DEFAULT_IN_FLIGHT = 2
+SIMULATED_CORES = 2
+DEFAULT_SIMULATED_BATCH = 8
+SMALLEST_QUEUE_ROWS = 256
+QUEUED_BATCHES_PER_WORKER = 32
+
+
+def run(argv: Sequence[str]) -> int:
+    """The command's entry; its exit code."""
+    message_path = Path(os.environ.get(f"{ENV_PREFIX}TERMINATION_MESSAGE_PATH", "/dev/termination-log"))
+    logs.set_up("info")
+    disable_created_metrics()
+    try:
+        settings = ServeSettings.load(argv)
+        message_path = settings.termination_message_path
+        logs.set_up(settings.log_level)
+        uvloop.run(serve(settings, os.environ))
+    except FatalError as error:
+        facts = {"reason": str(error.reason), "hint": error.hint, "details": error.details}
+        log.error(error.message, extra=facts)
+        TerminationMessage.from_error(error).write(message_path)
+        return 1
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be run: the model, its bundle, and the cores."""
+
+    model: ServedModel
+    bundle: Bundle | None
+    cores: tuple[int, ...]
+    in_flight: int
+    options: Mapping[str, float]
+
+
+async def serve(settings: ServeSettings, environment: Mapping[str, str]) -> None:
+    """Serve until told to stop; FatalError when that is not possible."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    _on_signals(stop, hurry)
+    plan = await make_plan(settings, environment)
+    if stop.is_set():
+        return
+    listener = bind(settings)
+    service, monitor = assemble(settings, plan, environment)
+    server = make_server(Routes(service), settings)
+    serving = asyncio.create_task(server.serve([listener]))
+    monitoring = asyncio.create_task(monitor.run()) if monitor else None
+    service.pool.start(service.batcher)
+    log.info("listening", extra={"port": listener.getsockname()[1], "model": plan.model.name})
+    try:
+        await _until_over(service, stop, hurry)
+    finally:
+        service.is_draining = True
+        server.should_exit = True
+        await serving
+        await service.pool.stop()
+        if monitoring is not None:
+            monitoring.cancel()
+            await asyncio.gather(monitoring, return_exceptions=True)
+    log.info("stopped")
+
+
+async def _until_over(service: Service, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """Until the drain is over, or FatalError when the pool cannot go on."""
+    told = asyncio.create_task(stop.wait())
+    ends: set[asyncio.Future[Any]] = {told, service.pool.failed}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if service.pool.failed.done():
+        error = service.pool.failed.result()
+        service.batcher.refuse_all(NotReadyError(f"the model cannot be served any more: {error.message}"))
+        raise error
+    service.is_draining = True
+    was_ready = service.pool.ready_count() > 0
+    log.info(
+        "draining", extra={"seconds": service.settings.drain_seconds, "runningBatches": service.batcher.running_batches}
+    )
+    if was_ready:
+        try:
+            await asyncio.wait_for(hurry.wait(), service.settings.drain_seconds)
+        except TimeoutError:
+            return
+
+
+def _on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """The first SIGTERM (or Ctrl-C) starts the drain, the second ends it."""
+
+    def told() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+
+
+async def make_plan(settings: ServeSettings, environment: Mapping[str, str]) -> Plan:
+    """What the settings and the machine amount to; FatalError says what does not fit."""
+    if settings.engine == "simulated":
+        return _simulated_plan(settings)
+    bundle = await asyncio.to_thread(load_bundle, settings.bundle, verify=settings.verify)
+    model = from_manifest(bundle.manifest, settings.engine, settings.model_name, settings.max_batch_size)
+    bundle = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"buckets": model.buckets}))
+    if settings.engine == "torch_neuronx":
+        cores = choose_cores(await find_visible_cores(environment), settings.cores)
+    else:
+        cores = tuple(range(settings.cores or 1))
+    return Plan(model, bundle, cores, settings.in_flight or DEFAULT_IN_FLIGHT, {})
+
+
+def _simulated_plan(settings: ServeSettings) -> Plan:
+    row = find_row(settings.simulated_row) if settings.simulated_row else None
+    row = row or DeviceRow(
+        name="settings",
+        cores=SIMULATED_CORES,
+        in_flight=DEFAULT_IN_FLIGHT,
+        batch_size=DEFAULT_SIMULATED_BATCH,
+        service_seconds=settings.simulated_service_ms / 1000,
+    )
+    model = simulated_model(settings.model_name, settings.max_batch_size or row.batch_size)
+    cores = tuple(range(settings.cores or row.cores))
+    return Plan(model, None, cores, settings.in_flight or row.in_flight, {"service_seconds": row.service_seconds})
+
+
+def assemble(
+    settings: ServeSettings, plan: Plan, environment: Mapping[str, str]
+) -> tuple[Service, NeuronMonitor | None]:
+    """Every part, connected; nothing started."""
+    metrics = Metrics(CollectorRegistry())
+    tag_prefix = process_tag_prefix(environment, plan.model.name, os.getpid())
+    on_neuron = settings.engine == "torch_neuronx"
+    environments = {
+        str(core): worker_environment(environment, core if on_neuron else None, f"{tag_prefix}nc{core}")
+        for core in plan.cores
+    }
+    deadlines = Deadlines(loading=settings.load_timeout_seconds, executing=settings.execution_timeout_seconds)
+    pool = Pool(_start_message(settings, plan), environments, deadlines, metrics)
+    batcher = Batcher(plan.model, pool, metrics)
+    capacity = settings.queue_capacity_rows or max(
+        SMALLEST_QUEUE_ROWS, QUEUED_BATCHES_PER_WORKER * plan.model.largest_batch_size * len(plan.cores)
+    )
+    service = Service(
+        settings=settings,
+        model=plan.model,
+        admission=Admission(capacity, settings.max_rows_per_request, batcher.seconds_per_row),
+        batcher=batcher,
+        pool=pool,
+        metrics=metrics,
+        encoder=TextEncoder.from_bundle(plan.bundle) if plan.bundle and plan.model.text else None,
+        created=int(datetime.now(UTC).timestamp()),
+    )
+    _connect_metrics(service, plan)
+    wants_monitor = on_neuron and settings.neuron_monitor == "auto"
+    return service, NeuronMonitor(tag_prefix, environment, metrics) if wants_monitor else None
+
+
+def _connect_metrics(service: Service, plan: Plan) -> None:
+    metrics = service.metrics
+    metrics.watch_workers(service.pool.states, lambda: service.readiness().is_ready)
+    metrics.queue_rows.set_function(lambda: service.admission.waiting_rows)
+    metrics.queue_capacity_rows.set(service.admission.capacity_rows)
+    metrics.build.info(
+        {
+            "version": __version__,
+            "engine": service.settings.engine,
+            "model": plan.model.name,
+            "model_version": plan.model.version,
+            "digest": plan.bundle.digest if plan.bundle else "",
+        }
+    )
+
+
+def _start_message(settings: ServeSettings, plan: Plan) -> Start:
+    model = plan.model
+    return Start(
+        engine=settings.engine,
+        bundle=str(settings.bundle),
+        input_datatypes=[spec.datatype for spec in model.inputs],
+        output_datatypes=[spec.datatype for spec in model.outputs],
+        programs=[Program(bucket.file, list(bucket.shapes.values())) for bucket in model.buckets],
+        pad_values=[model.pad_values.get(spec.name, 0) for spec in model.inputs],
+        in_flight=plan.in_flight,
+        options=plan.options,
+    )

@@ -1,0 +1,120 @@
+"""Every setting of `serve`, once: the field's name is the flag and the environment variable, its description the help.
+
+`--max-batch-size 8` and NEURON_RUNTIME_MAX_BATCH_SIZE=8 are the same; a flag wins over the environment.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from neuron_runtime.termination import FatalError, Reason
+
+ENV_PREFIX = "NEURON_RUNTIME_"
+PROGRAM = "neuron-runtime serve"
+
+
+class ServeSettings(BaseSettings):
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        cli_prog_name=PROGRAM,
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        protected_namespaces=(),
+    )
+
+    bundle: Path = Field(Path("/model"), description="Directory of the model bundle (model.json and its files).")
+    engine: Literal["torch_neuronx", "cpu", "simulated"] = Field(
+        "torch_neuronx",
+        description="What runs the programs: torch_neuronx on NeuronCores, cpu for TorchScript on the CPU, simulated "
+        "for a device that only takes time and needs no bundle.",
+    )
+    cores: int = Field(
+        0,
+        ge=0,
+        le=128,
+        description="Workers to run, each on a NeuronCore of its own. 0: every visible core; 1 on the cpu engine.",
+    )
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 - a pod is reached by its IP
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
+    model_name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+        description="Name clients use for the model. Default: the name in model.json.",
+    )
+    max_batch_size: int | None = Field(
+        None, ge=1, le=4096, description="Largest batch to use; larger buckets are not loaded. Default: no limit."
+    )
+    in_flight: int | None = Field(
+        None, ge=1, le=16, description="Calls in flight on each core. Default: 2, or what the simulated row shows."
+    )
+    queue_capacity_rows: int = Field(
+        0,
+        ge=0,
+        description="Rows that may wait for a core; more are refused with 429. 0: 32 full batches per worker, at least "
+        "256 rows.",
+    )
+    max_rows_per_request: int = Field(1024, ge=1, description="Rows one request may hold; more are refused with 413.")
+    request_timeout_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Time for one request, queue included; then 504. A client may ask for less with the header "
+        "X-Request-Timeout-Seconds.",
+    )
+    drain_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=3600,
+        description="How long new requests are still answered after SIGTERM, with Connection: close, before the "
+        "listener closes. 0 closes it at once.",
+    )
+    max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest request body; more is refused with 413.")
+    load_timeout_seconds: float = Field(
+        1800.0, gt=0, description="A worker that loads for longer is taken as hung and replaced."
+    )
+    execution_timeout_seconds: float = Field(
+        60.0, gt=0, description="A worker that executes for longer without any result is taken as hung and replaced."
+    )
+    neuron_monitor: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto runs neuron-monitor where it is installed and exports its figures; off where a DaemonSet "
+        "exports the same names.",
+    )
+    verify: bool = Field(default=True, description="Check every file of the bundle against its sha256 before loading.")
+    simulated_service_ms: float = Field(2.3, gt=0, description="Simulated engine: time of one batch on a core.")
+    simulated_row: str | None = Field(
+        None,
+        description="Simulated engine: take cores, batch, calls in flight and time from a row of AWS's published "
+        "Inf2 results, such as resnet18 or resnet18:real-time.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log lines to write. debug has one line per request."
+    )
+    termination_message_path: Path = Field(
+        Path("/dev/termination-log"), description="Where the reason is written when the process gives up."
+    )
+
+    @classmethod
+    def load(cls, argv: Sequence[str]) -> Self:
+        """From flags and environment; FatalError (InvalidConfiguration) says which value is wrong and why."""
+        try:
+            return cls(_cli_parse_args=list(argv))
+        except ValidationError as error:
+            told = "; ".join(
+                f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}" for problem in error.errors()
+            )
+            raise FatalError(
+                Reason.INVALID_CONFIGURATION,
+                f"the configuration is not valid: {told}",
+                hint=f"every setting is a flag or a variable {ENV_PREFIX}…; see neuron-runtime serve --help",
+            ) from error
+        except SettingsError as error:
+            raise FatalError(
+                Reason.INVALID_CONFIGURATION, str(error), hint="see neuron-runtime serve --help"
+            ) from error
