@@ -19,6 +19,7 @@ from neuron_operator.api.problems import problems_in
 from neuron_operator.api.schema import custom_resource_definition
 from neuron_operator.errors import InvalidSpecError, OperatorError
 from neuron_operator.explanation import explanation
+from neuron_operator.manifests import as_yaml
 from neuron_operator.placement import Rejection, choose_placement
 from neuron_operator.render import desired_children, pod_template
 from neuron_operator.settings import ENV_PREFIX, Settings
@@ -26,13 +27,6 @@ from neuron_operator.settings import ENV_PREFIX, Settings
 
 class InputError(OperatorError):
     """The file can't be used; the message is for the person who named it."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Anchors and aliases would save bytes and confuse readers."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +62,7 @@ def _run(_: argparse.Namespace) -> int:
 
 
 def _crd(_: argparse.Namespace) -> int:
-    print(_as_yaml([custom_resource_definition()]), end="")
+    print(as_yaml([custom_resource_definition()]), end="")
     return 0
 
 
@@ -84,7 +78,7 @@ def _render(parsed: argparse.Namespace) -> int:
         # An owner is known by its uid, which only an object on a cluster has.
         if not child["metadata"]["ownerReferences"][0]["uid"]:
             del child["metadata"]["ownerReferences"]
-    print(_as_yaml(children), end="")
+    print(as_yaml(children), end="")
     return 0
 
 
@@ -137,10 +131,6 @@ def _documents(filename: str) -> Iterator[dict[str, Any]]:
                 f"{filename}: document {number}: must be an object with kind and spec, not {document!r:.40}"
             )
         yield document
-
-
-def _as_yaml(documents: Sequence[dict[str, Any]]) -> str:
-    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 if __name__ == "__main__":

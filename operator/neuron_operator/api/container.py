@@ -95,12 +95,14 @@ class Container(ApiModel):
     env_from: EnvFromList | None = Field(default=None, description="ConfigMaps and Secrets to take variables from.")
     ports: Annotated[
         tuple[ContainerPort, ...] | None,
-        Field(max_length=16, json_schema_extra=shapes.keyed_by("containerPort", "protocol")),
+        Field(max_length=16),
+        shapes.Unique(("containerPort", "protocol")),
     ] = Field(default=None, description="Ports it listens on; spec.service.targetPort may name one.")
     resources: Resources | None = Field(default=None, description="Host cpu and memory; never NeuronCores.")
     volume_mounts: Annotated[
         tuple[VolumeMount, ...] | None,
-        Field(max_length=16, json_schema_extra=shapes.keyed_by("mountPath")),
+        Field(max_length=16),
+        shapes.Unique(("mountPath",)),
     ] = Field(default=None, description="Where volumes of spec.pod.volumes appear in this container.")
     readiness_probe: Probe | None = Field(default=None, description="The pod gets traffic only while this is healthy.")
     liveness_probe: Probe | None = Field(default=None, description="The container is restarted when this fails.")
@@ -142,19 +144,20 @@ class Pod(ApiModel):
     env_from: EnvFromList = Field(
         default=(), description="ConfigMaps and Secrets that give the fetch and runtime containers variables."
     )
-    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32), _UNRESERVED_LABELS] = Field(
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32), shapes.LABEL_KEYS, _UNRESERVED_LABELS] = Field(
         default={}, description="More labels for the pods, at most 32."
     )
-    annotations: Annotated[dict[LabelKey, Annotated[str, Field(max_length=8192)]], Field(max_length=32)] = Field(
-        default={}, description="Annotations for the pods, at most 32."
+    annotations: Annotated[
+        dict[LabelKey, Annotated[str, Field(max_length=8192)]], Field(max_length=32), shapes.LABEL_KEYS
+    ] = Field(default={}, description="Annotations for the pods, at most 32.")
+    image_pull_secrets: Annotated[tuple[NameRef, ...], Field(max_length=8), shapes.Unique(("name",))] = Field(
+        default=(), description="Secrets that hold registry credentials."
     )
-    image_pull_secrets: Annotated[
-        tuple[NameRef, ...], Field(max_length=8, json_schema_extra=shapes.keyed_by("name"))
-    ] = Field(default=(), description="Secrets that hold registry credentials.")
     volumes: Volumes = Field(default=(), description="Volumes for the containers below; no hostPath.")
     containers: Annotated[
         tuple[Container, ...],
-        Field(max_length=8, json_schema_extra=shapes.keyed_by("name")),
+        Field(max_length=8),
+        shapes.Unique(("name",)),
         _UNRESERVED_CONTAINERS,
     ] = Field(
         default=(),

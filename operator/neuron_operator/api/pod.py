@@ -104,9 +104,7 @@ UNRESERVED_ENV = Rule(
     "free",
     lambda env: all(var.name not in RESERVED_ENV for var in env),
 )
-Env = Annotated[
-    tuple[Annotated[EnvVar, VALUE_OR_FROM], ...], Field(max_length=64, json_schema_extra=shapes.keyed_by("name"))
-]
+Env = Annotated[tuple[Annotated[EnvVar, VALUE_OR_FROM], ...], Field(max_length=64), shapes.Unique(("name",))]
 
 
 class NameRef(ApiModel):
@@ -202,7 +200,8 @@ Volumes = Annotated[
         ],
         ...,
     ],
-    Field(max_length=16, json_schema_extra=shapes.keyed_by("name")),
+    Field(max_length=16),
+    shapes.Unique(("name",)),
     Rule(
         f"self.all(v, !(v.name in {cel_list(RESERVED_VOLUMES)}))",
         "the volume names model, tmp and artifact-claim belong to the operator: choose another name",

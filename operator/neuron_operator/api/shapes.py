@@ -4,10 +4,24 @@ Every string, list and map is bounded: the API server estimates the cost of CEL 
 that may be too expensive.
 """
 
+import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
+from pydantic.alias_generators import to_camel, to_snake
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from neuron_operator.api.rules import Rule
 
 
 class ApiModel(BaseModel):
@@ -31,15 +45,21 @@ def as_text(value: Any) -> Any:
 # YAML reads `cpu: 2` as a number and `cpu: 500m` as a string; both are quantities.
 Quantity = Annotated[
     str,
-    BeforeValidator(as_text),
     Field(
         max_length=32,
-        pattern=r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?$",
-        json_schema_extra=INT_OR_STRING,
+        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[MGTPE]|[KMGTPE]i)?$",
+        json_schema_extra={**INT_OR_STRING, "minimum": 0},
     ),
+    BeforeValidator(as_text),
 ]
 LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")]
-LabelKey = Annotated[str, StringConstraints(max_length=317)]
+QUALIFIED_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+LABEL_KEYS = Rule(
+    f"self.all(k, k.size() <= 317 && k.matches('{QUALIFIED_NAME}'))",
+    "a key must look like name or example.com/name: letters, digits, -, _ and .",
+    lambda found: all(len(key) <= 317 and re.fullmatch(QUALIFIED_NAME, key) for key in found),
+)
+LabelKey = Annotated[str, StringConstraints(min_length=1)]
 DnsLabel = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 DnsSubdomain = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -47,10 +67,32 @@ DnsSubdomain = Annotated[
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
-def keyed_by(*keys: str) -> dict[str, Any]:
-    """Schema of a list whose items are known by these fields, so that server-side apply merges them one by one."""
-    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+@dataclass(frozen=True)
+class Unique:
+    """Items of a list are told apart by these fields (by themselves without any): no two may agree.
+
+    In the CRD such a list is a map or a set, so that server-side apply merges it item by item.
+    """
+
+    keys: tuple[str, ...] = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        semantics = {"x-kubernetes-list-type": "map" if self.keys else "set"}
+        keys = {"x-kubernetes-list-map-keys": list(self.keys)} if self.keys else {}
+        return {**handler(schema), **semantics, **keys}
+
+    def _check(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen = set()
+        for item in items:
+            identity = tuple(getattr(item, to_snake(key)) for key in self.keys) or (item,)
+            if identity in seen:
+                message = f"{' '.join(map(str, identity))} is there twice: remove one"
+                raise PydanticCustomError("duplicate", "{message}", {"message": message})
+            seen.add(identity)
+        return items
 
 
-AS_SET: dict[str, Any] = {"x-kubernetes-list-type": "set"}
 ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}

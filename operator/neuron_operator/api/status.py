@@ -39,8 +39,8 @@ class NeuronModelStatus(ApiModel):
     observed_generation: int = Field(
         default=-1, description="Generation of the spec that this status speaks of; -1 before the operator looked."
     )
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=shapes.keyed_by("type"))] = (
-        Field(default=(), description="Ready, Reconciling and Stalled.")
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16), shapes.Unique(("type",))] = Field(
+        default=(), description="Ready, Reconciling and Stalled."
     )
     replicas: int = Field(default=0, description="Pods that exist.")
     ready_replicas: int = Field(default=0, description="Pods that serve.")

@@ -4,6 +4,7 @@
 `kubectl explain` and docs/reference/crd.md print them. Only fields that work are here.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -33,26 +34,27 @@ __all__ = [
 MAX_NEURON_CORES = 24
 
 
-def _is_claim_uri(uri: str) -> bool:
-    return not uri.startswith("pvc://") or (uri[6:7].isalnum() and ".." not in uri.split("/"))
-
+BUCKET_OR_HOST = r"^(s3|https|pvc)://[^/]+"
+CLAIM = r"^pvc://[a-z0-9]"
+PARENT_PATH = r"/[.][.](/|$)"
+SHA256 = r"^sha256:[0-9a-f]{64}$"
 
 Uri = Annotated[
     str,
     Field(min_length=1, max_length=1024),
     Rule(
-        "self.matches('^(s3|https|pvc)://[^/]+')",
+        f"self.matches('{BUCKET_OR_HOST}')",
         "artifact.uri must be s3://BUCKET/PATH, https://HOST/PATH or pvc://CLAIM/PATH; hf:// and oci:// are not "
         "supported yet: pack the model into a bundle and upload that",
-        lambda uri: any(
-            uri.startswith(s) and uri[len(s) :][:1] not in ("", "/") for s in ("s3://", "https://", "pvc://")
-        ),
+        lambda uri: re.search(BUCKET_OR_HOST, uri) is not None,
     ),
     Rule(
-        "!self.startsWith('pvc://') || (self.matches('^pvc://[a-z0-9]') && !self.matches('/[.][.](/|$)'))",
+        f"!self.startsWith('pvc://') || (self.matches('{CLAIM}') && !self.matches('{PARENT_PATH}'))",
         "artifact.uri must name a PersistentVolumeClaim of this namespace as pvc://CLAIM/PATH, and PATH must not "
         "contain ..",
-        _is_claim_uri,
+        lambda uri: (
+            not uri.startswith("pvc://") or (re.search(CLAIM, uri) is not None and re.search(PARENT_PATH, uri) is None)
+        ),
     ),
 ]
 
@@ -67,13 +69,9 @@ class Artifact(ApiModel):
             str,
             Field(max_length=128),
             Rule(
-                "self.matches('^sha256:[0-9a-f]{64}$')",
+                f"self.matches('{SHA256}')",
                 "artifact.digest must be sha256: and 64 hexadecimal digits, the sha256 of the bundle's model.json",
-                lambda digest: (
-                    digest.startswith("sha256:")
-                    and len(digest) == 71
-                    and all(c in "0123456789abcdef" for c in digest[7:])
-                ),
+                lambda digest: re.fullmatch(SHA256, digest) is not None,
             ),
         ]
         | None
@@ -124,19 +122,17 @@ InstanceTypeName = Annotated[
 
 
 class PlacementSpec(ApiModel):
-    instance_types: Annotated[tuple[InstanceTypeName, ...], Field(max_length=16, json_schema_extra=shapes.AS_SET)] = (
-        Field(
-            default=(),
-            description="Instance types that may run the model, best first, such as inf2.xlarge. By default every Inf2 "
-            "type that fits, the cheapest first. At most 16.",
-        )
+    instance_types: Annotated[tuple[InstanceTypeName, ...], Field(max_length=16), shapes.Unique()] = Field(
+        default=(),
+        description="Instance types that may run the model, best first, such as inf2.xlarge. By default every Inf2 "
+        "type that fits, the cheapest first. At most 16.",
     )
     scheduler_name: DnsSubdomain | None = Field(
         default=None,
         description="Scheduler with AWS's Neuron extension; needed for more than one but fewer than all cores of a "
         "type. The operator's own setting by default.",
     )
-    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] = Field(
+    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16), shapes.LABEL_KEYS] = Field(
         default={}, description="Labels a node must have besides its instance type, at most 16."
     )
     tolerations: Annotated[
@@ -187,8 +183,8 @@ class Rollout(ApiModel):
 
 TargetPort = Annotated[
     str,
-    BeforeValidator(shapes.as_text),
     Field(max_length=15, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", json_schema_extra=shapes.INT_OR_STRING),
+    BeforeValidator(shapes.as_text),
     Rule(
         "type(self) == string || (self >= 1 && self <= 65535)",
         "service.targetPort must be the name of a port or a number from 1 to 65535",
@@ -333,19 +329,12 @@ SPEC_RULES = (
 )
 
 
-def _is_dns_1035(name: str) -> bool:
-    plain = name.replace("-", "a")
-    return (
-        name[:1].isalpha() and plain.isascii() and plain.isalnum() and plain == plain.lower() and not name.endswith("-")
-    )
-
-
+DNS_1035 = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 NAME_RULE = Rule(
-    f"self.metadata.name.size() <= {names.NAME_MAX_LENGTH} && "
-    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    f"self.metadata.name.size() <= {names.NAME_MAX_LENGTH} && self.metadata.name.matches('{DNS_1035}')",
     f"metadata.name must be at most {names.NAME_MAX_LENGTH} characters, lower-case letters, digits and -, start with a "
     "letter and not end with -: the Service and the revisions are named after it",
-    lambda name: len(name) <= names.NAME_MAX_LENGTH and _is_dns_1035(name),
+    lambda name: len(name) <= names.NAME_MAX_LENGTH and re.fullmatch(DNS_1035, name) is not None,
 )
 NAME_RULE_PROBLEM = (Problem("metadata.name", NAME_RULE.message),)
 
