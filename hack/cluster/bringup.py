@@ -65,8 +65,7 @@ def up(settings: Settings, binaries: Path) -> None:
     for item in addons.objects():
         api.apply(item)
     start("kube-proxy", "coredns")
-    if nodes.has_device_plugin():
-        start(*(f"{node.name}-device-plugin" for node in NODES))
+    start(*(f"{node.name}-device-plugin" for node in NODES))
     wait_until_usable(settings, api)
 
 
@@ -83,10 +82,9 @@ def wait_until_usable(settings: Settings, api: Api) -> None:
         timeout_s=30,
     )
     say("DNS and service accounts")
-    if nodes.has_device_plugin():
-        plugins = tuple(f"{node.name}-device-plugin" for node in NODES)
-        _wait(settings, "the device plugins", lambda: _have_cores(api), plugins, timeout_s=30)
-        say(f"{CORES_PER_NODE} NeuronCores allocatable on each node")
+    plugins = tuple(f"{node.name}-device-plugin" for node in NODES)
+    _wait(settings, "the device plugins", lambda: _have_cores(api), plugins, timeout_s=30)
+    say(f"{CORES_PER_NODE} NeuronCores allocatable on each node")
 
 
 def record_machine(settings: Settings) -> None:

@@ -195,10 +195,6 @@ def device_plugin(settings: Settings, node: Node) -> Component:
     )
 
 
-def has_device_plugin() -> bool:
-    return all((HACK / "emulator" / name).exists() for name in ("device_plugin.py", "site_packages.py"))
-
-
 def components(settings: Settings, binaries: Path, node: Node) -> tuple[Component, ...]:
     """In the order in which they can come up."""
     return (containerd(settings, node), kubelet(settings, binaries, node), device_plugin(settings, node))

@@ -8,13 +8,12 @@ import dataclasses
 import os
 import select
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # The child writes its own record before it becomes the program: a kill of the parent at any moment leaves no
 # process without a record. Neither the id nor the start time changes over exec.
-_RECORD_THEN_EXEC = 'read -r line < /proc/$$/stat && printf "%s\\n" "$line" > "$0" && exec "$@"'
+_RECORD_THEN_EXEC = 'cd / && read -r line < /proc/$$/stat && printf "%s\\n" "$line" > "$0" && exec "$@"'
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
 
 
@@ -64,16 +63,17 @@ def start(record: Path, log: Path, command: Sequence[str], environment: Mapping[
     """Starts the command in a session of its own; the record is written by the time the program itself runs."""
     record.parent.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        subprocess.Popen(
-            ["sh", "-c", _RECORD_THEN_EXEC, str(record), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            env={**_ENVIRONMENT, **environment},
-            start_new_session=True,
-        )
+    os.posix_spawn(
+        "/bin/sh",
+        ["sh", "-c", _RECORD_THEN_EXEC, str(record), *command],
+        {**_ENVIRONMENT, **environment},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
 
 
 def stop(identity: Identity, *, grace_s: float) -> bool:

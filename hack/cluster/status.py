@@ -6,7 +6,7 @@ Reads records, logs and the API server; changes nothing.
 import subprocess
 from pathlib import Path
 
-from cluster import bringup, components, nodes, processes
+from cluster import bringup, components, processes
 from cluster.api import Api, allocatable_cores, is_node_ready
 from cluster.errors import ClusterError
 from cluster.settings import NODES, Settings
@@ -22,8 +22,7 @@ def word(settings: Settings, binaries: Path) -> str:
 
 
 def expected(settings: Settings, binaries: Path) -> tuple[str, ...]:
-    plugins = () if nodes.has_device_plugin() else tuple(f"{node.name}-device-plugin" for node in NODES)
-    return tuple(one.name for one in bringup.plan(settings, binaries) if one.name not in plugins)
+    return tuple(one.name for one in bringup.plan(settings, binaries))
 
 
 def _ready_nodes(settings: Settings) -> int:
