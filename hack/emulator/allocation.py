@@ -1,4 +1,4 @@
-"""What the device plugin offers and what a container gets for it. Pure; `device_plugin` serves it.
+"""What the device plugin offers and what a container gets for it; `device_plugin` serves it.
 
 Two resources count the same silicon, and neither knows of the other: on a real node too, plain kubelet accounting
 lets a core be handed out twice, once as aws.amazon.com/neuroncore and once inside an aws.amazon.com/neuron.
@@ -40,6 +40,10 @@ class HostPaths:
     def under(cls, prepared: Path, state: Path) -> "HostPaths":
         """The layout that `site_packages` makes."""
         return cls(prepared / "torch", prepared / "stand-ins", prepared / "bin", state)
+
+    def resolved(self) -> "HostPaths":
+        """The folders that the links name now: a running pod must keep the ones it started with."""
+        return HostPaths(self.torch.resolve(), self.stand_ins.resolve(), self.bin.resolve(), self.state.resolve())
 
     def mounts(self) -> tuple[tuple[str, Path, bool], ...]:
         return (

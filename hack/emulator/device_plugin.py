@@ -159,7 +159,7 @@ class ResourcePlugin:
         return messages["PreStartContainerResponse"]()
 
     def _allocated(self, device_ids: Sequence[str]) -> Any:
-        given = grant(device_ids, self.resource, self._facts, self._paths, self._form)
+        given = grant(device_ids, self.resource, self._facts, self._paths.resolved(), self._form)
         say(f"{self.resource} allocated {sorted(device_ids)}: {given.environment}")
         return messages["ContainerAllocateResponse"](
             envs=given.environment,

@@ -69,8 +69,10 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
+    """As `site_packages` leaves it: links to folders named by their content."""
     for name in ("torch", "stand-ins", "bin"):
-        (tmp_path / "prepared" / name).mkdir(parents=True)
+        (tmp_path / "prepared" / f"{name}-1").mkdir(parents=True)
+        (tmp_path / "prepared" / name).symlink_to(f"{name}-1")
     return tmp_path / "prepared"
 
 
@@ -112,9 +114,9 @@ def test_allocate_hands_over_environment_mounts_and_devices(kubelet: Kubelet, pr
     assert answer.envs["NEURON_RT_VISIBLE_CORES"] == "1"
     assert [(device.container_path, device.host_path) for device in answer.devices] == [("/dev/neuron0", "/dev/null")]
     assert {(mount.container_path, mount.host_path, mount.read_only) for mount in answer.mounts} == {
-        ("/opt/neuron-emulator/site-packages", str(prepared / "torch"), True),
-        ("/opt/neuron-emulator/stand-ins", str(prepared / "stand-ins"), True),
-        ("/opt/aws/neuron/bin", str(prepared / "bin"), True),
+        ("/opt/neuron-emulator/site-packages", str(prepared / "torch-1"), True),
+        ("/opt/neuron-emulator/stand-ins", str(prepared / "stand-ins-1"), True),
+        ("/opt/aws/neuron/bin", str(prepared / "bin-1"), True),
         ("/run/neuron-emulator", str(tmp_path / "state"), False),
     }
 

@@ -4,6 +4,7 @@ Totals since the process started; a reader takes differences between two reading
 the last executions are in a ring, for percentiles. The file is locked by its writer, so a reader knows who lives.
 """
 
+import contextlib
 import fcntl
 import json
 import mmap
@@ -86,6 +87,7 @@ class CounterFile:
     """The writer's side: one per process, made when it claims its cores."""
 
     def __init__(self, node: Node, tag: str, cores: Sequence[int]) -> None:
+        remove_dead(node)
         self._layout = Layout(len(cores))
         self._rows = {core: row for row, core in enumerate(cores)}
         self._lock = threading.RLock()  # an unload may come from the garbage collector, inside any call
@@ -187,17 +189,20 @@ class Reading:
 
 
 def read_processes(node: Node) -> Iterator[Reading]:
-    """Every living process of the node that owns cores; what dead ones left is removed."""
+    """Every living process of the node that owns cores."""
     for path in sorted((node.directory / "processes").glob("*.counters")):
-        description = path.with_suffix(".json")
-        try:
+        # It may end at any moment, and its successor removes what it left.
+        with contextlib.suppress(FileNotFoundError):
             if is_locked(path):
-                yield _read(path.stem, json.loads(description.read_text()), path.read_bytes())
-            else:
+                yield _read(path.stem, json.loads(path.with_suffix(".json").read_text()), path.read_bytes())
+
+
+def remove_dead(node: Node) -> None:
+    for path in (node.directory / "processes").glob("*.counters"):
+        with contextlib.suppress(FileNotFoundError):
+            if not is_locked(path):
                 path.unlink()
-                description.unlink()
-        except FileNotFoundError:
-            continue  # it ended, and another reader removed it first
+                path.with_suffix(".json").unlink()
 
 
 def _read(process_id: str, description: dict[str, object], data: bytes) -> Reading:
