@@ -1,6 +1,6 @@
 #!/bin/sh
 # Usage: hack/lock.sh [--upgrade | --upgrade-package NAME]
-# Rewrites requirements/*.txt from pyproject.toml: exact versions with hashes and no registry addresses. Without an
+# Rewrites requirements/*.txt and hack/images/installer.txt from pyproject.toml: exact versions with hashes and no registry addresses. Without an
 # option, versions already pinned stay. dev.txt decides; the image files are held to it, so tests run what ships.
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,14 +11,14 @@ trap 'rm -f "$no_hub"' EXIT
 # tokenizers names huggingface-hub only to download from the hub, which nothing here does: 20 MB less in the image.
 echo 'huggingface-hub ; python_version < "3"' >"$no_hub"
 
-lock() { # TARGET OPTION…
-    target=requirements/$1.txt
+lock() { # FILE OPTION…
+    target=$1
     shift
     "$uv" pip compile --quiet --generate-hashes --no-header --python-version 3.11 --output-file "$target" "$@"
 }
 
-lock dev --extra dev pyproject.toml "$@"
-lock operator --extra operator --constraint requirements/dev.txt pyproject.toml
-lock runtime --extra runtime --constraint requirements/dev.txt --override "$no_hub" pyproject.toml
+lock requirements/dev.txt --extra dev pyproject.toml "$@"
+lock requirements/operator.txt --extra operator --constraint requirements/dev.txt pyproject.toml
+lock requirements/runtime.txt --extra runtime --constraint requirements/dev.txt --override "$no_hub" pyproject.toml
 # The installer itself, for base images that carry Python without pip.
-echo 'pip>=25' | lock installer - "$@"
+echo 'pip>=25' | lock hack/images/installer.txt - "$@"

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from cluster.errors import ClusterError
 from images import builds
 from images.catalog import BASE_NAME, BASE_PYTHON, IMAGES
 from images.errors import ImageError
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reload(options.name, options.namespace)
         else:
             builds.clean(with_cache=options.cache)
-    except ImageError as error:
+    except (ImageError, ClusterError) as error:
         print(f"images: {error}", file=sys.stderr)
         return 1
     return 0

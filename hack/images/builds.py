@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
+from cluster import binaries, packages, targets
+from cluster.settings import from_environment
 from images import rootfs, shell, wheels
 from images.catalog import BASE_NAME, BASE_PYTHON, IMAGES, REPOSITORY, Image, cache_dir, digest
-from images.errors import ImageError
 
 INSTALL_SCRIPT = "hack/images/install.py"
+# What docker builds on for kind: the local base's Python, so that the emulated node's torch fits.
+DOCKER_BASE = f"docker.io/library/python:{BASE_PYTHON}-slim"
+
+
+BUILDAH = ("buildah", "build", "--isolation=chroot", "--format=docker", "--layers")
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,6 @@ def product_version() -> str:
     """The version in pyproject.toml, which the images carry as a label."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     return str(project["version"])
-
-
-def binaries_dir() -> Path:
-    """Where the cluster's Go binaries are."""
-    if given := os.environ.get("NEURON_SERVING_BIN"):
-        return Path(given)
-    result = subprocess.run([sys.executable, "-m", "cluster", "bin"], capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise ImageError(f"the cluster's binaries are not built; run `make cluster-up` first:\n{result.stderr}")
-    return Path(result.stdout.strip().splitlines()[-1])
 
 
 def lookup(name: str) -> Built | None:
@@ -82,33 +76,47 @@ def python_arguments(image: Image, base: Base) -> list[str]:
     ]
 
 
-def build_command(image: Image, base: Base) -> list[str]:
-    """The whole buildah command for `image`."""
-    command = ["buildah", "build", "--isolation=chroot", "--format=docker", "--layers", f"--tag={image.tag_name}"]
-    command.append(f"--file={REPOSITORY / image.dockerfile}")
+def build_command(image: Image, base: Base, *engine: str) -> list[str]:
+    """The whole command for `image`; `engine` is a program and its own options, then come what all engines share."""
+    command = [*engine, f"--tag={image.tag_name}", f"--file={REPOSITORY / image.dockerfile}"]
     if image.requirements:
         return [*command, *python_arguments(image, base), str(REPOSITORY)]
-    return [*command, str(binaries_dir())]
+    # The Go programs are built where they are not yet: this image is one of them and nothing else.
+    return [*command, str(binaries.build(from_environment(os.environ)))]
 
 
-def build(image: Image, base: Base) -> Built:
+def build(image: Image, base: Base) -> None:
+    """Build `image` with the engine of the chosen cluster: buildah, or docker for kind."""
+    if targets.chosen() == "kind":
+        build_with_docker(image)
+    else:
+        build_with_buildah(image, base)
+
+
+def build_with_buildah(image: Image, base: Base) -> None:
     """Build `image` and drop the one it replaces, so that a day of rebuilding does not fill the disk."""
-    shell.require("buildah")
+    packages.ensure(packages.FOR_IMAGES)
     with shell.locked(cache_dir() / "images" / "lock"):
         started = time.monotonic()
         before = lookup(image.tag_name)
-        shell.run(build_command(image, base))
+        shell.run(build_command(image, base, *BUILDAH))
         built = lookup(image.tag_name)
         assert built is not None, f"buildah built {image.tag_name} but does not know it"
         if before is not None and before.image_id != built.image_id:
             shell.succeeds(["buildah", "rmi", before.image_id])
     print(f"images: {image.tag_name} {built.size_mb:.0f} MB in {time.monotonic() - started:.1f} s", flush=True)
-    return built
+
+
+def build_with_docker(image: Image) -> None:
+    """The same for kind, which takes its images from docker."""
+    started = time.monotonic()
+    shell.run(build_command(image, Base(DOCKER_BASE), "docker", "build"))
+    print(f"images: {image.tag_name} in {time.monotonic() - started:.1f} s", flush=True)
 
 
 def build_base() -> None:
     """Make the local base alone."""
-    shell.require("buildah")
+    packages.ensure(packages.FOR_IMAGES)
     with shell.locked(cache_dir() / "images" / "lock"):
         rootfs.ensure_base()
 

@@ -11,6 +11,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.settings import from_environment
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PREFIX = "docker.io/neuron-serving"
 BASE_NAME = f"{PREFIX}/base:bookworm"
@@ -54,7 +56,7 @@ IMAGES = {
 
 def cache_dir() -> Path:
     """Where everything downloaded or built once is kept, outside the repository."""
-    return Path(os.environ.get("NEURON_SERVING_CACHE") or Path.home() / ".cache" / "neuron-serving")
+    return from_environment(os.environ).cache
 
 
 def digest(*parts: str | bytes) -> str:

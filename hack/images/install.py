@@ -22,13 +22,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path("/opt/neuron-serving")
+ETC = Path("/etc")
+USER_ID = 65532
 # What no program needs at run time.
 ALWAYS_DROPPED = ("bin", "**/tests", "**/__pycache__", "**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.c", "**/*.h", "**/*.a")
 
 
 class Plan(NamedTuple):
-    """What to install and what to leave out of it."""
+    """What to install, where, and what to leave out of it."""
 
+    root: Path
     requirements: Path
     wheels: Path
     keep: tuple[str, ...]
@@ -62,7 +65,7 @@ def pip_command(wheels: Path) -> list[str]:
     """pip as the base has it, or run from its wheel where it does not; from the wheels alone when there are any."""
     carried = sorted(wheels.glob("pip-*.whl"))
     pip = [sys.executable, str(carried[-1] / "pip")] if carried else [sys.executable, "-m", "pip"]
-    source = ["--no-index", f"--find-links={wheels}"] if carried else ["--no-cache-dir"]
+    source = ["--no-index", f"--find-links={wheels}"] if any(wheels.glob("*.whl")) else ["--no-cache-dir"]
     return [*pip, "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", *source]
 
 
@@ -86,27 +89,36 @@ def compile_tree(folder: Path) -> None:
     compileall.compile_dir(folder, quiet=2, workers=0, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
-def write_entry(name: str, module: str) -> None:
+def write_entry(root: Path, name: str, module: str) -> None:
     """An executable `name` that becomes `python3 -m module`; -P keeps the working directory off the import path."""
-    script = ROOT / "bin" / name
-    script.write_text(f'#!/bin/sh\nexec {ROOT}/bin/python3 -P -m {module} "$@"\n')
+    script = root / "bin" / name
+    script.write_text(f'#!/bin/sh\nexec {root}/bin/python3 -P -m {module} "$@"\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+def add_user(etc: Path) -> None:
+    """A name for the user the images run as: getpass.getuser(), which kopf and torch call, fails without one."""
+    lines = {"passwd": f"neuron:x:{USER_ID}:{USER_ID}::/tmp:/usr/sbin/nologin\n", "group": f"neuron:x:{USER_ID}:\n"}
+    for name, line in lines.items():
+        known = (etc / name).read_text()
+        if f":x:{USER_ID}:" not in known:
+            (etc / name).write_text(known + line)
 
 
 def install(plan: Plan) -> None:
     """Make the environment and fill it."""
-    venv.EnvBuilder(system_site_packages=True, symlinks=True, with_pip=False).create(ROOT)
-    site = ROOT / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    venv.EnvBuilder(system_site_packages=True, symlinks=True, with_pip=False).create(plan.root)
+    site = plan.root / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     blocks = requirement_blocks(plan.requirements.read_text())
     kept = {name for name in plan.keep if in_base(name)}
-    wanted = ROOT / "requirements.txt"
+    wanted = plan.root / "requirements.txt"
     wanted.write_text("".join(lines for name, lines in blocks.items() if name not in kept))
     command = [*pip_command(plan.wheels), "--no-deps", "--no-compile", "--require-hashes", "--only-binary=:all:"]
     subprocess.run([*command, f"--target={site}", f"--requirement={wanted}"], check=True)
     prune(site, (*ALWAYS_DROPPED, *plan.drop), plan.spare)
     compile_tree(site)
     # Our own source lies apart from the packages, as the next and smallest layer.
-    (site / "neuron-serving.pth").write_text(f"{ROOT}/src\n")
+    (site / "neuron-serving.pth").write_text(f"{plan.root}/src\n")
 
 
 def main() -> None:
@@ -126,8 +138,9 @@ def main() -> None:
         compile_tree(ROOT / "src")
         return
     keep, drop, spare = (tuple(arguments.keep), tuple(arguments.drop), tuple(arguments.spare))
-    install(Plan(arguments.requirements, arguments.wheels, keep, drop, spare))
-    write_entry(*arguments.entry.split("=", 1))
+    install(Plan(ROOT, arguments.requirements, arguments.wheels, keep, drop, spare))
+    add_user(ETC)
+    write_entry(ROOT, *arguments.entry.split("=", 1))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
+from cluster import binaries, targets
+from cluster.settings import from_environment
 from images import shell
-from images.builds import Base, binaries_dir, build
+from images.builds import Base, build
 from images.catalog import IMAGES
 from images.errors import ImageError
 
@@ -35,10 +36,10 @@ class RuntimePod(NamedTuple):
 
 
 def kubectl(*arguments: str) -> str:
-    """kubectl against the cluster of hack/cluster, or against KUBECONFIG where that is set."""
-    state = Path(os.environ.get("NEURON_SERVING_STATE") or "/var/lib/neuron-serving/cluster")
-    kubeconfig = os.environ.get("KUBECONFIG") or str(state / "admin.kubeconfig")
-    return shell.run([str(binaries_dir() / "kubectl"), f"--kubeconfig={kubeconfig}", *arguments])
+    """kubectl against the cluster that `python -m cluster` speaks to."""
+    settings = from_environment(os.environ)
+    program = binaries.build(settings) / "kubectl"
+    return shell.run([str(program), f"--kubeconfig={targets.kubeconfig(settings)}", *arguments])
 
 
 def runtime_pods(listing: str, image: str) -> list[RuntimePod]:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from cluster import packages
 from images import shell
 from images.catalog import BASE_NAME, cache_dir, digest
 from images.errors import ImageError
@@ -56,7 +57,7 @@ def bootstrap(archive: Path) -> None:
     """Make the root file system and pack it into `archive`; takes about a minute."""
     if os.geteuid() != 0:
         raise ImageError("the local base is made by debootstrap, which needs root; run as root or give --base-image")
-    shell.require("debootstrap")
+    packages.ensure([packages.Need("debootstrap", "debootstrap")])
     print(f"images: making the base (Debian {SUITE} with Python) once, about a minute", flush=True)
     mirror = os.environ.get("NEURON_SERVING_DEBIAN_MIRROR")
     archive.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ Called by the other modules of this package only. Output is kept back and shown 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from images.errors import ImageError
 
-DEBIAN_PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 SHOWN_LINES = 40
 
 
@@ -35,23 +33,6 @@ def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Pa
 def succeeds(command: Sequence[str]) -> bool:
     """Whether `command` exits with 0; its output is dropped."""
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def require(*tools: str) -> None:
-    """Make sure `tools` are there: installed from Debian when root, otherwise named with the command to run."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if not missing:
-        return
-    packages = [DEBIAN_PACKAGES[tool] for tool in missing]
-    advice = f"apt-get install --no-install-recommends {' '.join(packages)}"
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise ImageError(f"building images needs {', '.join(missing)}; as root: {advice}")
-    print(f"images: installing {' '.join(packages)}", flush=True)
-    run(["apt-get", "update", "-qq"])
-    run(
-        ["apt-get", "install", "-qq", "--no-install-recommends", *packages],
-        env={"DEBIAN_FRONTEND": "noninteractive"},
-    )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from images import shell
 from images.catalog import REPOSITORY, cache_dir, digest, wheel_platforms
 
-INSTALLER = "requirements/installer.txt"
+INSTALLER = "hack/images/installer.txt"
 
 
 def wheels_key(requirements: str, python_version: str) -> str:
