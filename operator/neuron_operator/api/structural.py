@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_DROPPED = {"title", "$defs", "additionalProperties", "propertyNames", "prefixItems"}
+_DROPPED = {"title", "$defs", "const", "additionalProperties", "propertyNames", "prefixItems"}
 _KEPT = {
     "type", "format", "description", "default", "enum", "pattern", "required", "nullable",
     "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties",
@@ -25,6 +25,8 @@ def structural_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def _rewritten(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
     node = _without_null(_inlined(node, defs), defs)
+    if "const" in node:
+        node = {**node, "enum": [node["const"]]}
     out = {key: value for key, value in node.items() if key in _KEPT or key.startswith("x-kubernetes-")}
     unknown = node.keys() - out.keys() - _DROPPED - {"properties", "items", "anyOf", "$ref"}
     assert not unknown, f"no structural form is known for {sorted(unknown)}: a bug in the API types"

@@ -26,4 +26,4 @@ def suggestions(unknown: str) -> list[str]:
         wanted = int(multiplier.group(1) or 1)
         larger = [instance for instance in siblings if instance.size > wanted]
         return [instance.name for instance in (larger[:2] if len(larger) > 1 else siblings[-2:])]
-    return get_close_matches(unknown, [instance.name for instance in OFFERED], n=2, cutoff=0.5)
+    return get_close_matches(unknown, [instance.name for instance in OFFERED], n=2, cutoff=0.75)
