@@ -37,7 +37,6 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged."
     )
-    pod_name: str = Field(default="", description="Name of this pod, from the downward API; names the lease's holder.")
-    pod_namespace: str = Field(
-        default="neuron-serving-system", description="Namespace of this pod, from the downward API; holds the lease."
+    pod_name: str = Field(
+        default="", description="Name of this pod, from the downward API; events name it as their reporter."
     )

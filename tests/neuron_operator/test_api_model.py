@@ -1,9 +1,11 @@
 """How objects become NeuronModels, and how what is wrong with them is told."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import neuron_operator
 from model_builders import model, model_body
 from neuron_operator.api import NeuronModel, NeuronModelStatus
 from neuron_operator.api.conditions import Condition, Reason, with_transition_times
@@ -106,6 +108,11 @@ def test_a_transition_time_is_kept_while_the_status_stays() -> None:
 def test_a_transition_time_is_now_when_the_status_changes(before: list[Condition]) -> None:
     (changed,) = with_transition_times(before, [condition("True")], "2026-01-02T00:00:00Z")
     assert changed.last_transition_time == "2026-01-02T00:00:00Z"
+
+
+def test_every_reason_is_given_somewhere() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(neuron_operator.__path__[0]).glob("*.py"))
+    assert [reason for reason in Reason if f"Reason.{reason.name}" not in source] == []
 
 
 def test_every_reason_has_a_meaning_and_a_next_step() -> None:

@@ -101,15 +101,7 @@ MEANINGS: dict[Reason, Meaning] = {
         "The new version made no progress within spec.rollout.progressDeadlineSeconds; the old one serves on.",
         "Correct what the message names, or go back to the former spec.",
     ),
-    Reason.ROLLOUT_WOULD_LOSE_CORES: Meaning(
-        ROLLOUT,
-        "Other pending pods could take the cores that a replacement sets free.",
-        "Add capacity, or give the model a higher priority.",
-    ),
     Reason.QUOTA_EXCEEDED: Meaning(ROLLOUT, "A ResourceQuota forbids the pods.", "Raise the quota or ask for less."),
-    Reason.CHILD_CONFLICT: Meaning(
-        ROLLOUT, "Another manager keeps changing a field of a child.", "Stop the manager that the message names."
-    ),
     Reason.NAME_CONFLICT: Meaning(
         ROLLOUT, "An object of this name exists and belongs to someone else.", "Rename the model or remove the object."
     ),

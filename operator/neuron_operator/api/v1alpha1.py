@@ -17,19 +17,10 @@ from neuron_operator.api.pod import NameRef, Resources
 from neuron_operator.api.problems import problems_in
 from neuron_operator.api.rules import Rule
 from neuron_operator.api.shapes import ApiModel, DnsSubdomain, LabelKey, LabelValue
-from neuron_operator.api.status import ArtifactStatus, LastFailure, NeuronModelStatus, PlacementStatus, RuntimeStatus
+from neuron_operator.api.status import NeuronModelStatus
 from neuron_operator.errors import InvalidSpecError, Problem
 
-__all__ = [
-    "ArtifactStatus",
-    "LastFailure",
-    "NeuronModel",
-    "NeuronModelSpec",
-    "NeuronModelStatus",
-    "PlacementStatus",
-    "Rollout",
-    "RuntimeStatus",
-]
+__all__ = ["NeuronModel", "NeuronModelSpec", "NeuronModelStatus", "Rollout"]
 
 MAX_NEURON_CORES = 24
 
