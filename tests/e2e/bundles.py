@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from emulator.environment import host_environment
+
 TRACE = """
 import sys, torch, torch_neuronx
 layer = torch.nn.Linear(4, 2).eval()
@@ -24,12 +25,7 @@ def build(folder: Path) -> dict[str, Path]:
 
 
 def _pack(folder: Path) -> Path:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT / "hack/emulator/site-packages"),
-        "NEURON_EMULATOR_STATE": str(folder / "neuron"),
-        "NEURON_RT_VISIBLE_CORES": "0",
-    }
+    environment = {**os.environ, **host_environment(folder / "neuron", "inf2.xlarge")}
     subprocess.run([sys.executable, "-W", "ignore", "-c", TRACE, str(folder)], env=environment, check=True)
     packing = ["pack", str(folder / "b1.pt"), str(folder / "b4.pt"), "--input", "x:FP32:-1,4", "--task", "Tensor"]
     command = [sys.executable, "-W", "ignore", "-m", "neuron_runtime", *packing, "--name", "tiny"]
