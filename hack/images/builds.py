@@ -85,15 +85,15 @@ def build_command(image: Image, base: Base, *engine: str) -> list[str]:
     return [*command, str(binaries.build(from_environment(os.environ)))]
 
 
-def build(image: Image, base: Base) -> None:
-    """Build `image` with the engine of the chosen cluster: buildah, or docker for kind."""
+def build(image: Image, base: Base) -> str:
+    """Build `image` with the engine of the chosen cluster, buildah or docker for kind; the id, where that is known."""
     if targets.chosen() == "kind":
         build_with_docker(image)
-    else:
-        build_with_buildah(image, base)
+        return ""
+    return build_with_buildah(image, base)
 
 
-def build_with_buildah(image: Image, base: Base) -> None:
+def build_with_buildah(image: Image, base: Base) -> str:
     """Build `image` and drop the one it replaces, so that a day of rebuilding does not fill the disk."""
     packages.ensure(packages.FOR_IMAGES)
     with shell.locked(cache_dir() / "images" / "lock"):
@@ -105,6 +105,7 @@ def build_with_buildah(image: Image, base: Base) -> None:
         if before is not None and before.image_id != built.image_id:
             shell.succeeds(["buildah", "rmi", before.image_id])
     print(f"images: {image.tag_name} {built.size_mb:.0f} MB in {time.monotonic() - started:.1f} s", flush=True)
+    return built.image_id
 
 
 def build_with_docker(image: Image) -> None:

@@ -21,18 +21,20 @@ from images.errors import ImageError
 
 OPERATOR_SELECTOR = "app.kubernetes.io/name=neuron-serving,app.kubernetes.io/component=operator"
 RUNTIME_SELECTOR = "app.kubernetes.io/name=neuron-runtime,app.kubernetes.io/managed-by=neuron-serving"
+OPERATOR_NAMESPACE = "neuron-serving-system"
 MODEL_LABEL = "neuron-serving.dev/model"
 # A pod that is replaced by hand needs no drain; a development loop should not wait for one either.
 GRACE_SECONDS = 1
 TIMEOUT_SECONDS = 120
 
 
-class RuntimePod(NamedTuple):
-    """A pod of a model, and the Deployment that will replace it."""
+class StalePod(NamedTuple):
+    """A pod that runs an older build of the image."""
 
     namespace: str
     name: str
-    deployment: str
+    labels: dict[str, str]
+    is_ready: bool
 
 
 def kubectl(*arguments: str) -> str:
@@ -42,50 +44,65 @@ def kubectl(*arguments: str) -> str:
     return shell.run([str(program), f"--kubeconfig={targets.kubeconfig(settings)}", *arguments])
 
 
-def runtime_pods(listing: str, image: str) -> list[RuntimePod]:
-    """The pods in kubectl's JSON `listing` whose runtime container runs `image`."""
+def stale_pods(listing: str, image: str, image_id: str) -> list[StalePod]:
+    """The pods of kubectl's JSON `listing` with a container that runs `image`, but not the build `image_id` of it."""
     pods = []
     for item in json.loads(listing)["items"]:
-        metadata, containers = item["metadata"], item["spec"]["containers"]
-        if any(container["name"] == "runtime" and container["image"] == image for container in containers):
-            pods.append(RuntimePod(metadata["namespace"], metadata["name"], metadata["labels"][MODEL_LABEL]))
-    return sorted(pods)
+        metadata, status = item["metadata"], item.get("status", {})
+        ours = {one["name"] for one in item["spec"]["containers"] if one["image"] == image}
+        running = {one["name"]: one["imageID"] for one in status.get("containerStatuses", [])}
+        if any(running.get(name, "").removeprefix("sha256:") != image_id for name in ours):
+            conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
+            is_ready = conditions.get("Ready") == "True"
+            pods.append(StalePod(metadata["namespace"], metadata["name"], metadata.get("labels", {}), is_ready))
+    return sorted(pods, key=lambda pod: pod[:2])
 
 
-def restart_operator(namespace: str) -> None:
-    """A rolling restart of the operator's Deployment."""
+def find_stale(name: str, image_id: str, selector: str, namespace: str) -> list[StalePod]:
+    """`stale_pods` of the cluster, in one namespace or, where that is empty, in all."""
+    where = f"--namespace={namespace}" if namespace else "--all-namespaces"
+    listing = kubectl("get", "pods", where, f"--selector={selector}", "--output=json")
+    return stale_pods(listing, IMAGES[name].tag_name, image_id)
+
+
+def restart_operator(namespace: str, image_id: str) -> int:
+    """A rolling restart of the operator's Deployment, if it runs an older build; how many pods that were."""
     where = [f"--namespace={namespace}", f"--selector={OPERATOR_SELECTOR}"]
     names = kubectl("get", "deployment", *where, "--output=name").split()
     if not names:
         raise ImageError(f"no operator runs in namespace {namespace}; install the chart first, or give --namespace")
-    for name in names:
+    stale = find_stale("operator", image_id, OPERATOR_SELECTOR, namespace)
+    for name in names if stale else ():
         kubectl("rollout", "restart", f"--namespace={namespace}", name)
         kubectl("rollout", "status", f"--namespace={namespace}", f"--timeout={TIMEOUT_SECONDS}s", name)
+    return len(stale)
 
 
-def restart_runtime(namespace: str) -> int:
-    """Replace the runtime's pods one at a time; returns how many there were."""
-    where = [f"--namespace={namespace}"] if namespace else ["--all-namespaces"]
-    listing = kubectl("get", "pods", *where, f"--selector={RUNTIME_SELECTOR}", "--output=json")
-    pods = runtime_pods(listing, IMAGES["runtime"].tag_name)
-    for pod in pods:
-        own = f"--namespace={pod.namespace}"
-        kubectl("delete", "pod", own, pod.name, f"--grace-period={GRACE_SECONDS}")
-        kubectl("rollout", "status", own, f"--timeout={TIMEOUT_SECONDS}s", f"deployment/{pod.deployment}")
-    return len(pods)
+def restart_runtime(namespace: str, image_id: str) -> int:
+    """Replace the runtime pods that run an older build, one at a time; returns how many there were.
+
+    A model that did not serve before is not waited for: it may be the reason for the change, or waiting for cores.
+    """
+    stale = find_stale("runtime", image_id, RUNTIME_SELECTOR, namespace)
+    waiting = {(pod.namespace, pod.labels[MODEL_LABEL]) for pod in stale if not pod.is_ready}
+    for pod in stale:
+        own, model = f"--namespace={pod.namespace}", pod.labels[MODEL_LABEL]
+        kubectl("delete", "pod", own, pod.name, f"--grace-period={GRACE_SECONDS}", "--ignore-not-found")
+        if (pod.namespace, model) not in waiting:
+            kubectl("rollout", "status", own, f"--timeout={TIMEOUT_SECONDS}s", f"deployment/{model}")
+    return len(stale)
 
 
 def reload(name: str, namespace: str) -> None:
-    """Build `name`, load it into every node and replace the pods that run it."""
+    """Build `name`, load it into every node and replace the pods that run an older build of it."""
     started = time.monotonic()
     image = IMAGES[name]
-    build(image, Base())
+    image_id = build(image, Base())
     shell.run([sys.executable, "-m", "cluster", "load", image.tag_name])
     loaded = time.monotonic()
     if name == "operator":
-        restart_operator(namespace or "neuron-serving-system")
-        replaced = 1
+        replaced = restart_operator(namespace or OPERATOR_NAMESPACE, image_id)
     else:
-        replaced = restart_runtime(namespace)
-    done = time.monotonic()
-    print(f"images: {name} built and loaded in {loaded - started:.1f} s, {replaced} pods in {done - loaded:.1f} s")
+        replaced = restart_runtime(namespace, image_id)
+    took = f"{time.monotonic() - loaded:.1f} s"
+    print(f"images: {name} built and loaded in {loaded - started:.1f} s, {replaced} pods replaced in {took}")
