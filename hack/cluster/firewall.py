@@ -145,10 +145,18 @@ def _drop_empty_table(prefix: str, table: str) -> None:
 
 
 def raise_wall() -> None:
-    """Safe to repeat: a half-built wall is taken down first."""
+    """Safe to repeat: a standing wall is left alone, a half-built one is taken down first."""
+    if is_standing(save("iptables")):
+        return
     lower_wall()
     for command in wall_commands():
         run(*command)
+
+
+def is_standing(now: str) -> bool:
+    """Whether every chain and rule of the wall is there; iptables-save shows as many lines as it took commands."""
+    lines = [line for line in now.splitlines() if FORWARD_CHAIN in line or OUTPUT_CHAIN in line]
+    return len(lines) == len(wall_commands())
 
 
 def lower_wall() -> None:

@@ -69,7 +69,7 @@ def remove() -> None:
 
 
 def _exists(link: str) -> bool:
-    return Path("/sys/class/net", link).exists()
+    return attempt("ip", "link", "show", link).returncode == 0
 
 
 def _ip(*arguments: str) -> str:

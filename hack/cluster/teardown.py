@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cluster import cgroups, components, firewall, network, processes
+from cluster import cgroups, components, counters, firewall, network, processes
 from cluster.commands import attempt
 from cluster.settings import NODES, Settings
 
@@ -28,6 +28,7 @@ def down(settings: Settings) -> bool:
     network.remove()
     if "firewall" in record:
         firewall.restore(record["firewall"])
+        counters.remove()
     network.restore_sysctls(record.get("sysctls", {}))
     for path in record.get("missing_paths", ()):
         _remove_if_unused(Path(path))
