@@ -136,18 +136,22 @@ class PlacementSpec(ApiModel):
 
 class Serving(ApiModel):
     max_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        default=None, description="Most rows in one device batch, 1 to 4,096; the bundle's largest bucket by default."
+        default=None,
+        description="Most rows in one device batch, 1 to 4,096; larger buckets are not loaded. The bundle's largest "
+        "bucket by default.",
     )
     queue_capacity_rows: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None,
-        description="Rows that may wait before requests are refused with 429, 1 to 1,000,000; the runtime chooses by "
-        "default.",
+        description="Rows that may wait before requests are refused with 429, 1 to 1,000,000. By default 32 full "
+        "batches for each core, at least 256.",
     )
     request_timeout_seconds: int = Field(
         default=30, ge=1, le=3600, description="Seconds after which a request is answered with 504, 1 to 3,600."
     )
     max_body_bytes: Annotated[int, Field(ge=1024, le=1_073_741_824)] | None = Field(
-        default=None, description="Largest request body in bytes, 1 KiB to 1 GiB; larger ones get 413."
+        default=None,
+        description="Largest request body in bytes, 1 KiB to 1 GiB; larger ones are refused with 413. 16 MiB by "
+        "default.",
     )
 
 
