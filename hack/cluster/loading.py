@@ -7,6 +7,7 @@ without asking buildah again. A layer is named by the digest of its uncompressed
 import dataclasses
 import json
 import os
+import posixpath
 import shutil
 import subprocess
 import tarfile
@@ -72,10 +73,10 @@ def _layers(
 
 
 def _member(source: tarfile.TarFile, name: str) -> tarfile.TarInfo:
-    """A layer that several images share may be a link to its first copy."""
+    """A layer that occurs twice may be a link to its first copy, relative to where the link lies."""
     member = source.getmember(name)
     while member.issym():
-        member = source.getmember(member.linkname.lstrip("./"))
+        member = source.getmember(posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname)))
     return member
 
 
@@ -95,30 +96,28 @@ def _archive_of(settings: Settings, image: str) -> Archive:
             f"{image} is neither a file nor an image in buildah's store",
             "build it first: `python -m images build operator` or `… runtime`",
         )
-    return Archive(_pushed(settings, image, found.stdout.strip()), _node_name(image))
+    return Archive(_pushed(settings, image, found.stdout.strip()), node_name(image))
 
 
-def _node_name(image: str) -> str:
+def node_name(image: str) -> str:
     """buildah calls a local image localhost/…; a pod's `image: x/y:dev` means docker.io/x/y:dev."""
     return image if not image.startswith("localhost/") else f"docker.io/{image.removeprefix('localhost/')}"
 
 
 def _name_in(path: Path) -> str:
-    with tarfile.open(path) as source:
-        try:
+    try:
+        with tarfile.open(path) as source:
             tags = json.loads(_read(source, "manifest.json"))[0]["RepoTags"]
-        except (KeyError, TypeError) as error:
-            raise ClusterError(
-                f"{path} is not a docker-archive", f"buildah push IMAGE docker-archive:{path}"
-            ) from error
+    except (KeyError, TypeError, ValueError, tarfile.TarError) as error:
+        raise ClusterError(f"{path} is not a docker-archive", f"buildah push IMAGE docker-archive:{path}") from error
     if not tags:
-        raise ClusterError(f"{path} holds an image without a name", f"buildah push NAME docker-archive:{path}:NAME")
-    return _node_name(tags[0])
+        raise ClusterError(f"{path} holds an image without a name", f"buildah push IMAGE docker-archive:{path}:NAME")
+    return node_name(tags[0])
 
 
 def _pushed(settings: Settings, image: str, identifier: str) -> Path:
     """The archive of this very image; archives of the name's earlier images are dropped."""
-    folder = settings.image_archives / _node_name(image).replace("/", "_").replace(":", "_")
+    folder = settings.image_archives / node_name(image).replace("/", "_").replace(":", "_")
     archive = folder / f"{identifier[:12]}.tar"
     if not archive.exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -45,8 +45,6 @@ class Route:
 class Machine:
     """What `problems` judges. `is_ours` says that a cluster of this tool is up, or half up, already."""
 
-    system: str
-    user_id: int
     spaces: tuple[Space, ...]
     available_memory_bytes: int
     listeners: tuple[listeners.Listener, ...]
@@ -165,8 +163,6 @@ def inspect(settings: Settings) -> Machine:
         needed.append((settings.cache, _CACHE_GIB_TO_BUILD))
     is_ours = settings.before.exists()
     return Machine(
-        system=sys.platform,
-        user_id=os.geteuid(),
         spaces=tuple(_space(folder, gib) for folder, gib in needed),
         available_memory_bytes=_available_memory(Path("/proc/meminfo").read_text()),
         listeners=listeners.listening(),

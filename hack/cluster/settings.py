@@ -112,8 +112,8 @@ class Settings:
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """NEURON_SERVING_CACHE and NEURON_SERVING_STATE override the folders under ~/.cache and /var/lib."""
-    home = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "/root")) / ".cache")
+    home = Path(environment.get("HOME", "/root"))
     return Settings(
-        cache=Path(environment.get("NEURON_SERVING_CACHE") or home / "neuron-serving").absolute(),
+        cache=Path(environment.get("NEURON_SERVING_CACHE") or home / ".cache" / "neuron-serving").absolute(),
         state=Path(environment.get("NEURON_SERVING_STATE") or "/var/lib/neuron-serving/cluster").absolute(),
     )
