@@ -205,7 +205,7 @@ class Batcher:
         self._pump()
 
     def on_failed(self, batch_id: int, message: str) -> None:
-        """The program raised, the worker lives. Alone, it is the request's own failure; in company, each gets one try."""
+        """The program raised, the worker lives. A lone request has failed; in company, each is tried again alone."""
         batch = self._finish(batch_id)
         tickets = _tickets(batch)
         for ticket in tickets:

@@ -48,6 +48,8 @@ def bind(settings: ServeSettings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        # Now, not when uvicorn starts: who was told the port must not be refused.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise FatalError(

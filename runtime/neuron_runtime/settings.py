@@ -23,6 +23,7 @@ class ServeSettings(BaseSettings):
         env_ignore_empty=True,
         cli_prog_name=PROGRAM,
         cli_kebab_case=True,
+        cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
         protected_namespaces=(),
