@@ -1,0 +1,59 @@
+"""Rows in, rows out: the count that decides between 200 and 429."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuron_runtime.admission import Admission
+from neuron_runtime.errors import QueueFullError, TooLargeError
+
+
+def admission(capacity: int = 10, most: int = 8, seconds_per_row: float = 0.5) -> Admission:
+    return Admission(capacity, most, lambda: seconds_per_row)
+
+
+def test_the_queue_fills_by_rows_and_a_start_makes_room() -> None:
+    gate = admission()
+    first = gate.admit(8)
+    with pytest.raises(QueueFullError, match="8 of 10 rows wait"):
+        gate.admit(3)
+    first.started(5)
+
+    assert gate.admit(7)
+    assert gate.waiting_rows == 10
+    with pytest.raises(QueueFullError):
+        gate.check_room()
+
+
+def test_more_rows_than_allowed_at_once_is_another_error() -> None:
+    with pytest.raises(TooLargeError, match="has 9 rows, at most 8"):
+        admission().admit(9)
+
+
+@pytest.mark.parametrize(("pace", "seconds"), [(0.0001, 1), (0.5, 4), (100, 30)])
+def test_retry_after_follows_the_pace_within_limits(pace: float, seconds: int) -> None:
+    gate = admission(capacity=8, seconds_per_row=pace)
+    gate.admit(8)
+    with pytest.raises(QueueFullError) as refused:
+        gate.admit(1)
+
+    assert refused.value.retry_after_seconds == seconds
+
+
+def test_rows_returned_by_a_lost_worker_are_never_refused() -> None:
+    gate = admission(capacity=8)
+    permit = gate.admit(8)
+    permit.started(8)
+    gate.admit(8)
+    permit.returned(8)
+
+    assert gate.waiting_rows == 16
+
+
+@given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8)), max_size=30))
+def test_nothing_leaks_whatever_the_requests_do(plans: list[tuple[int, int]]) -> None:
+    gate = admission(capacity=1000)
+    for rows, started in plans:
+        with gate.admit(rows) as permit:
+            permit.started(min(rows, started))
+    assert gate.waiting_rows == 0
