@@ -128,6 +128,30 @@ def _list_differences(name: str, wanted: Sequence[Any], found: Sequence[Any], pa
             yield here
 
 
+def usurped_lists(desired: Any, live: Any, pointer: str = "", name: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Lists of `live` where one of our items is missing: a JSON pointer to each, and the list with only ours in it.
+
+    Someone who edits the key of an item (a port's number, say) leaves two items after an apply, ours and theirs, which
+    the API server may refuse together.
+    """
+    if isinstance(desired, Mapping) and isinstance(live, Mapping):
+        for key, wanted in desired.items():
+            if key in live:
+                part = key.replace("~", "~0").replace("/", "~1")
+                yield from usurped_lists(wanted, live[key], f"{pointer}/{part}", key)
+    elif isinstance(desired, list | tuple) and isinstance(live, list):
+        keys = _keys_of(name, desired)
+        if keys is None:
+            return
+        found = {_key(item, keys): index for index, item in enumerate(live)}
+        if any(_key(item, keys) not in found for item in desired):
+            yield pointer, [live[found[key]] if (key := _key(item, keys)) in found else item for item in desired]
+            return
+        for item in desired:
+            index = found[_key(item, keys)]
+            yield from usurped_lists(item, live[index], f"{pointer}/{index}")
+
+
 def _keys_of(name: str, items: Sequence[Any]) -> tuple[str, ...] | None:
     if name != "ports":
         return LIST_KEYS.get(name)

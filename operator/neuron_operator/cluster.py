@@ -77,8 +77,14 @@ class Cluster(Protocol):
     async def set_owners(self, ref: Ref, uid: str, owners: list[Body]) -> Body:
         """Replace the owner references of that very object."""
 
+    async def replace_lists(self, live: Body, lists: Mapping[str, list[Any]]) -> Body:
+        """Replace what the JSON pointers lead to, unless the object has changed since."""
+
     async def get(self, ref: Ref) -> Body:
         """The object as it is now."""
+
+    async def apply_alone(self, body: Body, uid: str) -> Body:
+        """Apply, and give up whatever an earlier patch of ours left us owning besides."""
 
     async def delete(self, ref: Ref, uid: str) -> None:
         """Delete that very object in the background; gone already is fine."""
@@ -138,6 +144,25 @@ class ApiCluster:
         query = {"fieldManager": FIELD_MANAGER}
         return await self._request("PATCH", ref, query=query, body=patch, content_type=MERGE)
 
+    async def replace_lists(self, live: Body, lists: Mapping[str, list[Any]]) -> Body:
+        version = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
+        patch = [version, *({"op": "replace", "path": path, "value": value} for path, value in lists.items())]
+        return await self._patch(live, patch)
+
+    async def apply_alone(self, body: Body, uid: str) -> Body:
+        applied = await self.apply(body, uid)
+        owners = applied["metadata"].get("managedFields", [])
+        # A field that another entry of ours owns too would stay when we stop applying it.
+        kept = [o for o in owners if o.get("operation") == "Apply" or o["manager"] != FIELD_MANAGER]
+        version = {"op": "test", "path": "/metadata/resourceVersion", "value": applied["metadata"]["resourceVersion"]}
+        return await self._patch(
+            applied, [version, {"op": "replace", "path": "/metadata/managedFields", "value": kept}]
+        )
+
+    async def _patch(self, body: Body, patch: list[dict[str, Any]]) -> Body:
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._request("PATCH", Ref.of(body), query=query, body=patch, content_type=JSON_PATCH)
+
     async def delete(self, ref: Ref, uid: str) -> None:
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         try:
@@ -189,7 +214,8 @@ class ApiCluster:
         found: list[Body] = []
         while True:
             page = await self._request("GET", Ref(kind, namespace, ""), query={k: v for k, v in query.items() if v})
-            found += page["items"]
+            # The items of a list don't repeat what they are.
+            found += [{"apiVersion": RESOURCES[kind][0], "kind": kind, **item} for item in page["items"]]
             query["continue"] = page["metadata"].get("continue", "")
             if not query["continue"]:
                 return found

@@ -87,6 +87,7 @@ def _compare(known: Known, model: NeuronModel, placement: Placement, frozen: Fro
             return Plan(model=model, placement=placement, refusal=name_conflict(desired, owner))
         if live is not None and (owner is None or owner["uid"] != model.metadata.uid):
             adopt.append(desired)
+            continue
         skipped = IMMUTABLE.get(desired["kind"], ()) if live is not None else ()
         change = change_to({name: value for name, value in desired.items() if name not in skipped}, live)
         if change is not None:
@@ -117,7 +118,8 @@ def controller_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def is_owner(owner: Mapping[str, Any], model: NeuronModel) -> bool:
     """Whether a controller reference means this model, or an earlier one of its name: two can't exist at a time."""
-    return bool(owner["kind"] == names.KIND and owner["name"] == model.name)
+    is_same = owner["uid"] == model.metadata.uid
+    return bool(is_same or (owner["kind"] == names.KIND and owner["name"] == model.name))
 
 
 def name_conflict(desired: Mapping[str, Any], owner: Mapping[str, Any] | None) -> Refusal:

@@ -12,7 +12,7 @@ from typing import Any
 from neuron_operator import errors
 from neuron_operator.api import NeuronModel
 from neuron_operator.api.conditions import Reason
-from neuron_operator.changes import Change
+from neuron_operator.changes import Change, usurped_lists
 from neuron_operator.cluster import Cluster, Ref
 from neuron_operator.gate import Gate
 from neuron_operator.indices import Indices, Key
@@ -69,8 +69,9 @@ class Writer:
         live = self.indices.get(body["kind"], _at(body))
         assert live is not None, "only what exists is adopted"
         self.gate.ensure_open()
-        adopted = await self.cluster.set_owners(Ref.of(body), live["metadata"]["uid"], adoption_of(model))
-        self._keep(body, adopted, "adopted", ())
+        uid = live["metadata"]["uid"]
+        await self.cluster.set_owners(Ref.of(body), uid, adoption_of(model))
+        self._keep(body, await self.cluster.apply_alone(body, uid), "adopted", ())
 
     async def _apply(self, change: Change, model: NeuronModel) -> Refusal | None:
         body, live = change.body, change.live
@@ -82,6 +83,12 @@ class Writer:
             if live is not None:
                 raise
             return await self._occupied(body, model)
+        except errors.RejectedError:
+            usurped = dict(usurped_lists(body, live)) if live is not None else {}
+            if live is None or not usurped:
+                raise
+            await self.cluster.replace_lists(live, usurped)
+            applied = await self.cluster.apply_alone(body, live["metadata"]["uid"])
         self._keep(body, applied, "changed" if live is not None else "created", change.paths)
         return None
 

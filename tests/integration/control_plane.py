@@ -49,7 +49,7 @@ def free_port() -> int:
 
 @dataclass
 class ControlPlane:
-    """The running servers; `kubeconfig` is the administrator's, `operator_kubeconfig` another user with equal rights."""
+    """The running servers. The operator has a user of its own, so that the audit log tells its requests apart."""
 
     folder: Path
     binaries: Path = field(default_factory=binaries)

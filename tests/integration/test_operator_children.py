@@ -1,0 +1,157 @@
+"""Children on a real API server: created, repaired field by field, recreated, never taken from somebody else."""
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from integration.api_client import Api, Body, condition, has_reason
+from neuron_operator.changes import change_to
+from neuron_operator.indices import trimmed
+from neuron_operator.plan import Known, make_plan
+from neuron_operator.settings import Settings
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("operator"), pytest.mark.timeout(180)]
+
+CHILDREN = ("deployments", "services", "poddisruptionbudgets")
+KINDS = {
+    "Deployment": "deployments",
+    "Service": "services",
+    "PodDisruptionBudget": "poddisruptionbudgets",
+    "ControllerRevision": "controllerrevisions",
+}
+PathOfLeaf = tuple[str | int, ...]
+
+
+def model(name: str = "sentiment", **spec: Any) -> Body:
+    return {
+        "apiVersion": "neuron-serving.dev/v1alpha1",
+        "kind": "NeuronModel",
+        "metadata": {"name": name},
+        "spec": {"artifact": {"uri": "https://models.example/sentiment/"}, "neuronCores": 2, "replicas": 2, **spec},
+    }
+
+
+def settled(api: Api, body: Body) -> Body:
+    """The model once the operator has told its status, which it does after the children."""
+    created = api.create("neuronmodels", body)
+    return api.wait_for("neuronmodels", created["metadata"]["name"], has_reason("Progressing"))
+
+
+def desired_children_of(api: Api, found: Body) -> dict[str, Body]:
+    """What the operator renders for the model now, by kind."""
+    children = {kind: [trimmed(kind, body) for body in api.every(plural)] for kind, plural in KINDS.items()}
+    assert make_plan(Known(found, children), Settings()).apply == (), "every child as it is read back has no difference"
+    return {change.body["kind"]: change.body for change in make_plan(Known(found, {}), Settings()).apply}
+
+
+def test_a_model_gets_its_children_and_a_status(api: Api) -> None:
+    found = settled(api, model())
+    owner = {"kind": "NeuronModel", "name": "sentiment", "uid": found["metadata"]["uid"], "controller": True}
+    for plural in CHILDREN:
+        reference = api.get(plural, "sentiment")["metadata"]["ownerReferences"][0]
+        assert owner.items() <= reference.items()
+    assert [r["revision"] for r in api.every("controllerrevisions")] == [1]
+    assert found["status"]["url"] == f"http://sentiment.{api.namespace}.svc"
+    assert condition(found, "Reconciling")["status"] == "True"
+    assert "finalizers" not in found["metadata"]
+    assert "annotations" not in found["metadata"]
+
+
+def test_every_child_read_back_has_no_difference(api: Api) -> None:
+    found = settled(api, model())
+    for kind, desired in desired_children_of(api, found).items():
+        live = api.get(KINDS[kind], desired["metadata"]["name"])
+        assert change_to(desired, trimmed(kind, live)) is None
+
+
+def leaves(value: Any, path: PathOfLeaf = ()) -> Iterator[PathOfLeaf]:
+    """Paths of the leaves; items of a list by position, which is how they are rendered and stored alike."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    elif isinstance(value, list | tuple) and value:
+        for index, item in enumerate(value):
+            yield from leaves(item, (*path, index))
+    else:
+        yield path
+
+
+def at(body: Any, path: PathOfLeaf) -> Any:
+    for part in path:
+        try:
+            body = body[part]
+        except (KeyError, IndexError):
+            return None
+    return body
+
+
+def has_leaf(path: PathOfLeaf, value: Any, body: Body) -> bool:
+    """Whether the leaf is there; in a list that is merged by key, an item somebody added may stand before ours."""
+    positions = [index for index, part in enumerate(path) if isinstance(part, int)]
+    if at(body, path) == value or not positions:
+        return bool(at(body, path) == value)
+    items, rest = at(body, path[: positions[-1]]) or [], path[positions[-1] + 1 :]
+    return any(at(item, rest) == value for item in items)
+
+
+def mutated(value: Any) -> Any:
+    alternatives = {"TCP": "UDP", "IfNotPresent": "Always", "RollingUpdate": "Recreate", "NoSchedule": "NoExecute"}
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    return alternatives.get(value, f"{value}x") if isinstance(value, str) else {"medium": "Memory"}
+
+
+def with_leaf(body: Body, path: PathOfLeaf, value: Any) -> Body:
+    changed = copy.deepcopy(body)
+    parent = at(changed, path[:-1])
+    if value is None:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = value
+    return changed
+
+
+def put_back(api: Api, plural: str, clean: Body) -> None:
+    """As it was; the operator may write at the same moment."""
+    for _ in range(20):
+        clean["metadata"]["resourceVersion"] = api.get(plural, clean["metadata"]["name"])["metadata"]["resourceVersion"]
+        answer = api.replace(plural, clean["metadata"]["name"], clean)
+        if answer.status_code == 200:
+            return
+    raise AssertionError(answer.text)
+
+
+# Nobody can change these: the API server refuses each of them, whatever the value.
+IDENTITY = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
+
+
+# The rest can't be broken: the API server refuses the change itself.
+FEWEST_REPAIRED = {"Deployment": 90, "Service": 15, "PodDisruptionBudget": 12}
+
+
+@pytest.mark.parametrize("kind", FEWEST_REPAIRED)
+@pytest.mark.parametrize("how", ["changed", "removed"])
+def test_every_rendered_field_is_repaired(api: Api, kind: str, how: str) -> None:
+    found = settled(api, model(placement={"instanceTypes": ["inf2.xlarge", "inf2.8xlarge"]}))
+    plural, desired = KINDS[kind], desired_children_of(api, found)[kind]
+    clean = api.get(plural, "sentiment")
+    del clean["metadata"]["managedFields"]
+    repaired, refused = [], []
+    for path in leaves(desired):
+        # What an earlier round added beside ours is left alone by the operator, and would be found first here.
+        put_back(api, plural, clean)
+        live = api.wait_for(plural, "sentiment", lambda body: change_to(desired, trimmed(kind, body)) is None)
+        before = at(live, path)
+        value = mutated(before) if how == "changed" else None
+        is_refused = path in IDENTITY or before is None
+        if is_refused or api.replace(plural, "sentiment", with_leaf(live, path, value)).status_code != 200:
+            refused.append(path)
+            continue
+        api.wait_for(plural, "sentiment", partial(has_leaf, path, before))
+        repaired.append(path)
+    assert len(repaired) >= FEWEST_REPAIRED[kind], (len(repaired), refused)
