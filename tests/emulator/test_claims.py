@@ -15,6 +15,8 @@ from emulated_node.node import Node
 from emulated_node.nrt import NrtError
 from emulated_node.visibility import CoreRequest
 
+pytestmark = pytest.mark.integration
+
 STAND_INS = Path(__file__).parents[2] / "hack" / "emulator" / "stand-ins"
 OWNER = """
 import sys

@@ -78,6 +78,7 @@ def test_an_unloaded_program_is_no_longer_listed(node: Node) -> None:
     assert reading.programs == ()
 
 
+@pytest.mark.integration
 def test_dead_processes_are_not_read_and_their_files_removed(node: Node) -> None:
     script = (
         "from emulated_node.counters import CounterFile\nfrom emulated_node.node import Node\n"

@@ -79,6 +79,7 @@ def test_percentiles_of_a_hundred() -> None:
     assert set((percentiles([7.0]) or {}).values()) == {7.0}
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("neighbor")
 def test_the_neighbors_are_shown_only_in_their_mode(state: Path) -> None:
     (own,) = lines_of(state, 1, "own")
@@ -88,6 +89,7 @@ def test_the_neighbors_are_shown_only_in_their_mode(state: Path) -> None:
     assert [runtime["neuron_runtime_tag"] for runtime in json.loads(all_of_them)["neuron_runtime_data"]] == ["neighbor"]
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("neighbor")
 def test_garbage_has_good_lines_between_bad_ones(state: Path) -> None:
     lines = lines_of(state, 5, "garbage")
@@ -98,6 +100,7 @@ def test_garbage_has_good_lines_between_bad_ones(state: Path) -> None:
     assert any(line.startswith("{") and not line.endswith("}") for line in lines), "half a report"
 
 
+@pytest.mark.integration
 def test_the_older_schema_lacks_what_came_later(state: Path) -> None:
     node = Node(state, {})
     CounterFile(node, "own", (0,))
@@ -109,6 +112,7 @@ def test_the_older_schema_lacks_what_came_later(state: Path) -> None:
     assert set(report["neuron_hardware_info"]) == {"neuron_device_count", "neuroncore_per_device_count", "error"}
 
 
+@pytest.mark.integration
 def test_silence_is_silent(state: Path) -> None:
     config = state.parent / "monitor.conf"
     config.write_text(json.dumps(CONFIG))
@@ -120,6 +124,7 @@ def test_silence_is_silent(state: Path) -> None:
     assert not stopped.value.stdout
 
 
+@pytest.mark.integration
 def test_a_broken_configuration_ends_it_with_a_reason(state: Path) -> None:
     config = state.parent / "monitor.conf"
     config.write_text('{"period": "fast"}')

@@ -3,6 +3,7 @@
 Stands where a NEFF stands on silicon. Made by `tracing`, run by `runtime`.
 """
 
+import ctypes
 import io
 import json
 from dataclasses import asdict, dataclass
@@ -66,8 +67,13 @@ def to_bytes(module: torch.jit.ScriptModule) -> torch.Tensor:
     return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
 
 
+def content(program: torch.Tensor) -> bytes:
+    """The bytes in the tensor; numpy may be absent, and bytes(storage) would go through them one at a time."""
+    return ctypes.string_at(program.data_ptr(), program.numel())
+
+
 def from_bytes(program: torch.Tensor) -> torch.jit.ScriptModule:
-    module = torch.jit.load(io.BytesIO(bytes(program.untyped_storage())))
+    module = torch.jit.load(io.BytesIO(content(program)))
     assert isinstance(module, torch.jit.ScriptModule), "to_bytes() wrote a ScriptModule"
     return module.eval()
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_neuronx.casting import CastModel
 from torch_neuronx.compiler_options import parse_compiler_args
 from torch_neuronx.operators import model_of
-from torch_neuronx.program import Header, TensorShape, to_bytes
+from torch_neuronx.program import Header, TensorShape, content, to_bytes
 from torch_neuronx.structure import flatten, rebuilding_code
 
 # Documented options that the emulator takes at their defaults only.
@@ -133,5 +133,5 @@ def _scripted(program: torch.Tensor, header: Header, answer: object) -> torch.ji
 
 def _leave_compiler_files(directory: Path, header: Header, program: torch.Tensor) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "graph.neff").write_bytes(bytes(program.untyped_storage()))
+    (directory / "graph.neff").write_bytes(content(program))
     (directory / "header.json").write_text(header.to_json())
