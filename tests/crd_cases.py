@@ -136,6 +136,8 @@ INVALID = [
     Case("zero-cores", {"neuronCores": 0}, "neuronCores must be 1 to 24"),
     Case("25-cores", {"neuronCores": 25}, "inf2.48xlarge, the largest Inferentia2 instance, has 24"),
     Case("cores-as-text", {"neuronCores": "two"}, "spec.neuronCores"),
+    Case("cores-as-digits", {"neuronCores": "2"}, "spec.neuronCores"),
+    Case("suspend-as-text", {"suspend": "yes"}, "spec.suspend"),
     Case("negative-replicas", {"replicas": -1}, "spec.replicas"),
     Case("too-many-replicas", {"replicas": 1001}, "spec.replicas"),
     Case("unknown-field", {"neuronCors": 2}, "unknown field"),

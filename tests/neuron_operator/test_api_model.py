@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import neuron_operator
 from model_builders import model, model_body
-from neuron_operator.api import NeuronModel, NeuronModelStatus
+from neuron_operator.api import NeuronModel, NeuronModelSpec, NeuronModelStatus
 from neuron_operator.api.conditions import Condition, Reason, with_transition_times
 from neuron_operator.api.meanings import MEANINGS
-from neuron_operator.errors import InvalidSpecError
+from neuron_operator.errors import InvalidSpecError, Problem
 
 
 def problems_of(body: dict[str, Any], *, strict: bool = True) -> list[str]:
@@ -78,6 +80,25 @@ def test_an_object_without_a_name_is_refused() -> None:
 @pytest.mark.parametrize("spec", [[], "text", 3], ids=["list", "text", "number"])
 def test_a_spec_of_another_shape_is_refused(spec: Any) -> None:
     assert problems_of(model_body() | {"spec": spec or [1]})
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+known_fields = st.sampled_from([field.alias for field in NeuronModelSpec.model_fields.values() if field.alias])
+
+
+@settings(max_examples=200)
+@given(spec=st.dictionaries(known_fields | st.text(max_size=8), anything, max_size=4) | anything, strict=st.booleans())
+def test_whatever_is_written_is_read_or_refused_with_a_reason(spec: Any, strict: bool) -> None:
+    problems: tuple[Problem, ...] = ()
+    try:
+        NeuronModel.parse(model_body() | {"spec": spec}, strict=strict)
+    except InvalidSpecError as error:
+        problems = error.problems
+    assert all(problem.path.startswith("spec") and problem.message for problem in problems)
 
 
 def test_wanted_replicas_are_none_while_suspended() -> None:

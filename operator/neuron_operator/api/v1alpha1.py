@@ -4,6 +4,7 @@
 `kubectl explain` and docs/reference/crd.md print them. Only fields that work are here.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -284,7 +285,7 @@ class NeuronModel(ApiModel):
 
     @classmethod
     def parse(cls, body: Mapping[str, Any], *, strict: bool = False) -> Self:
-        """The object as types. `strict` also refuses unknown fields, which the API server would drop.
+        """The object as types. `strict` is for what no API server has seen: no unknown field, no number as text.
 
         Raises InvalidSpecError, which names every wrong field by its path.
         """
@@ -295,7 +296,7 @@ class NeuronModel(ApiModel):
             raise InvalidSpecError([*problems, *problems_in(error, "metadata", ObjectMeta)]) from error
         problems += NAME_RULE_PROBLEM if not NAME_RULE.holds(metadata.name) else ()
         try:
-            spec = NeuronModelSpec.model_validate(body.get("spec") or {}, extra="forbid" if strict else None)
+            spec = _strict_spec(body) if strict else NeuronModelSpec.model_validate(body.get("spec") or {})
         except ValidationError as error:
             raise InvalidSpecError([*problems, *problems_in(error, "spec", NeuronModelSpec)]) from error
         problems += [Problem("spec", rule.message) for rule in SPEC_RULES if not rule.holds(spec)]
@@ -332,6 +333,12 @@ NAME_RULE = Rule(
     lambda name: len(name) <= names.NAME_MAX_LENGTH and re.fullmatch(DNS_1035, name) is not None,
 )
 NAME_RULE_PROBLEM = (Problem("metadata.name", NAME_RULE.message),)
+
+
+def _strict_spec(body: Mapping[str, Any]) -> NeuronModelSpec:
+    # Through JSON, where a list may be read as a tuple even strictly.
+    text = json.dumps(body.get("spec") or {}, default=str)
+    return NeuronModelSpec.model_validate_json(text, strict=True, extra="forbid")
 
 
 def _identity_problems(body: Mapping[str, Any]) -> list[Problem]:
