@@ -112,31 +112,35 @@ def text_bundle(
     )
 
 
-def tensor_bundle(folder: Path, batch_sizes: Sequence[int] = (1, 4), width: int = 3) -> Path:
-    """A Tensor model that doubles rows of `width` FP32 values."""
+def tensor_bundle(folder: Path, batch_sizes: Sequence[int] = (1, 4)) -> Path:
+    """A Tensor model that doubles rows of 3 FP32 values."""
     folder.mkdir(parents=True, exist_ok=True)
-    buckets = []
     for batch in batch_sizes:
-        traced(Doubler(), [torch.ones((batch, width))], folder / f"b{batch}.pt")
-        buckets.append(Bucket(file=f"b{batch}.pt", shapes={"values": (batch, width)}))
+        traced(Doubler(), [torch.ones((batch, 3))], folder / f"b{batch}.pt")
+    return bundle_of_programs(folder, batch_sizes)
+
+
+def bundle_of_programs(folder: Path, batch_sizes: Sequence[int], target: str = "cpu") -> Path:
+    """The manifest for programs b<batch>.pt that double rows of 3 FP32 values."""
     return _write(
         folder,
         {
             "name": "doubler",
             "task": "Tensor",
-            "inputs": (TensorSpec(name="values", datatype="FP32", shape=(-1, width)),),
-            "outputs": (TensorSpec(name="doubled", datatype="FP32", shape=(-1, width)),),
-            "buckets": tuple(buckets),
+            "inputs": (TensorSpec(name="values", datatype="FP32", shape=(-1, 3)),),
+            "outputs": (TensorSpec(name="doubled", datatype="FP32", shape=(-1, 3)),),
+            "buckets": tuple(Bucket(file=f"b{batch}.pt", shapes={"values": (batch, 3)}) for batch in batch_sizes),
         },
+        target,
     )
 
 
-def _write(folder: Path, parts: Mapping[str, object]) -> Path:
+def _write(folder: Path, parts: Mapping[str, object], target: str = "cpu") -> Path:
     files = tuple(
         BundleFile(path=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), bytes=path.stat().st_size)
         for path in sorted(folder.iterdir())
         if path.name != "model.json"
     )
-    manifest = Manifest.model_validate({**parts, "target": "cpu", "files": files})
+    manifest = Manifest.model_validate({**parts, "target": target, "files": files})
     (folder / "model.json").write_text(manifest.model_dump_json(by_alias=True, exclude_none=True))
     return folder

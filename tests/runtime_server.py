@@ -74,7 +74,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = START_SECONDS) ->
 def started(*flags: str, environment: Mapping[str, str] | None = None) -> Iterator[RunningServer]:
     """A server that listens (not necessarily ready); killed at the end if it still runs."""
     runtime = str(Path(neuron_runtime.__file__).parent.parent)
-    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": runtime, "OMP_NUM_THREADS": "1", **(environment or {})}
+    variables = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **(environment or {})}
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [variables.get("PYTHONPATH"), runtime]))
     process = subprocess.Popen(
         [sys.executable, "-m", "neuron_runtime", "serve", "--host", "127.0.0.1", "--port", "0", *flags],
         env=variables,

@@ -16,7 +16,7 @@ import pytest
 from runtime_builders import tensor_bundle
 from runtime_server import RunningServer, ready, started, wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 INFER = "/v2/models/simulated/infer"
 ROW = {"inputs": [{"name": "input", "shape": [1, 16], "datatype": "FP32", "data": [0] * 16}]}

@@ -1,0 +1,183 @@
+"""The torch_neuronx engine on an emulated node: one core per worker, its errors, and neuron-monitor's figures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emulator import BIN, STAND_INS
+from runtime_builders import bundle_of_programs
+from runtime_server import RunningServer, ready, started, wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+TRACE = """
+import sys
+import torch, torch_neuronx
+
+class Doubler(torch.nn.Module):
+    def forward(self, values):
+        return values * 2
+
+for batch in (1, 4):
+    program = torch_neuronx.trace(Doubler(), torch.ones((batch, 3)), compiler_args="--target inf2", cpu_backend=True)
+    torch.jit.save(program, f"{sys.argv[1]}/b{batch}.pt")
+"""
+
+
+def node_environment(state: Path, **more: str) -> dict[str, str]:
+    return {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "NEURON_EMULATOR_STATE": str(state),
+        "NEURON_EMULATOR_INSTANCE_TYPE": "inf2.xlarge",
+        "POD_NAME": "doubler-0",
+        "POD_NAMESPACE": "ml",
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("neuron-bundle")
+    environment = node_environment(tmp_path_factory.mktemp("compile")) | {"PYTHONPATH": str(STAND_INS)}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", TRACE, str(folder)], env=environment, check=True)
+    return bundle_of_programs(folder, batch_sizes=(1, 4), target="inf2")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "node"
+
+
+@pytest.fixture
+def message(tmp_path: Path) -> Path:
+    path = tmp_path / "termination-log"
+    path.touch()
+    return path
+
+
+def flags(bundle: Path, *more: str) -> tuple[str, ...]:
+    return ("--engine", "torch_neuronx", "--bundle", str(bundle), *more)
+
+
+def environment(state: Path, **more: str) -> dict[str, str]:
+    """PYTHONPATH carries the stand-ins, as the device plugin's Allocate would have it."""
+    return node_environment(state, **more) | {"PYTHONPATH": str(STAND_INS)}
+
+
+def ask(server: RunningServer, value: float = 1.0) -> httpx.Response:
+    tensor = {"name": "values", "shape": [1, 3], "datatype": "FP32", "data": [value] * 3}
+    with server.client() as client:
+        return client.post("/v2/models/doubler/infer", json={"inputs": [tensor]})
+
+
+def inject(state: Path, fault: str, *options: str) -> None:
+    command = [sys.executable, "-m", "emulator.faults", str(state), "add", fault, *options]
+    paths = os.pathsep.join([str(BIN.parent.parent), str(STAND_INS)])
+    state.mkdir(parents=True, exist_ok=True)
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_both_cores_serve_and_the_monitor_reports_them(bundle: Path, state: Path) -> None:
+    with ready(*flags(bundle), environment=environment(state)) as server:
+        wait_until(lambda: server.metric("neuron_model_ready") == 1 and _ready_workers(server) == 2)
+        assert ask(server, 3.0).json()["outputs"][0]["data"] == [6.0, 6.0, 6.0]
+        wait_until(lambda: server.metric("neuron_monitor_up") == 1)
+        wait_until(lambda: server.metric("execution_status_total") >= 5)
+
+        with server.client() as client:
+            text = client.get("/metrics").text
+        assert 'runtime_tag="ml/doubler-0/doubler/nc0"' in text
+        assert 'runtime_tag="ml/doubler-0/doubler/nc1"' in text
+        assert "neuroncore_utilization_ratio{" in text
+
+
+@pytest.mark.parametrize("visible", ["1", "0-1", "0,1"])
+def test_every_form_of_the_visible_cores(bundle: Path, state: Path, visible: str) -> None:
+    variables = environment(state, NEURON_RT_VISIBLE_CORES=visible)
+    with ready(*flags(bundle, "--neuron-monitor", "off"), environment=variables) as server:
+        wait_until(lambda: _ready_workers(server) == (1 if visible == "1" else 2))
+
+
+def test_a_core_that_stays_busy_ends_the_pod(bundle: Path, state: Path, message: Path) -> None:
+    variables = environment(state, NEURON_RT_VISIBLE_CORES="0", NEURON_RUNTIME_TERMINATION_MESSAGE_PATH=str(message))
+    with ready(*flags(bundle, "--neuron-monitor", "off"), environment=variables):
+        told = _exit_message(bundle, variables, message)
+
+    assert told["reason"] == "NeuronCoresBusy"
+    assert "another process owns the core" in told["hint"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("load_status=10", "CompilerVersionMismatch"),
+        ("load_status=4", "OutOfMemory"),
+        ("load_status=6", "HardwareError"),
+    ],
+)
+def test_load_errors_end_the_pod_with_their_reason(
+    bundle: Path, state: Path, message: Path, fault: str, reason: str
+) -> None:
+    inject(state, fault)
+    variables = environment(state, NEURON_RUNTIME_TERMINATION_MESSAGE_PATH=str(message))
+
+    assert _exit_message(bundle, variables, message)["reason"] == reason
+
+
+def test_a_broken_core_is_given_up_and_the_other_serves_on(bundle: Path, state: Path) -> None:
+    variables = environment(state, NEURON_RT_VISIBLE_CORES="0-1")
+    with ready(*flags(bundle, "--neuron-monitor", "off"), environment=variables) as server:
+        wait_until(lambda: _ready_workers(server) == 2)
+        inject(state, "execution_status=1202", "--cores", "0")
+        wait_until(lambda: ask(server).status_code == 200 and _workers(server, "given-up") == 1)
+
+        assert server.get_status("/v2/health/ready") == 200
+        assert ask(server).status_code == 200
+
+
+def test_a_killed_worker_gets_its_core_back(bundle: Path, state: Path) -> None:
+    variables = environment(state, NEURON_RT_VISIBLE_CORES="0")
+    with ready(*flags(bundle, "--neuron-monitor", "off"), environment=variables) as server:
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        wait_until(lambda: server.metric("neuron_model_worker_restarts_total") == 1)
+        server.wait_ready()
+
+        assert ask(server).status_code == 200
+
+
+def test_a_neuron_program_on_the_cpu_engine_says_what_to_do(bundle: Path, message: Path) -> None:
+    variables = {"NEURON_RUNTIME_TERMINATION_MESSAGE_PATH": str(message)}
+    with (
+        pytest.raises(AssertionError, match="no line"),
+        started("--engine", "cpu", "--bundle", str(bundle), environment=variables) as server,
+    ):
+        server.wait_for_line("never")
+    told = json.loads(message.read_text())
+
+    assert told["reason"] == "ModelLoadFailed"
+    assert "serve it with the torch_neuronx engine" in told["hint"]
+
+
+def _exit_message(bundle: Path, variables: dict[str, str], message: Path) -> dict[str, str]:
+    with pytest.raises(AssertionError, match="no line"), started(*flags(bundle), environment=variables) as server:
+        server.wait_for_line("never")
+    told: dict[str, str] = json.loads(message.read_text())
+    return told
+
+
+def _workers(server: RunningServer, state: str) -> float:
+    with server.client() as client:
+        text = client.get("/metrics").text
+    line = next(line for line in text.splitlines() if line.startswith(f'neuron_model_workers{{state="{state}"}}'))
+    return float(line.split()[-1])
+
+
+def _ready_workers(server: RunningServer) -> float:
+    return _workers(server, "ready")
