@@ -46,6 +46,7 @@ def up(settings: Settings, binaries: Path) -> None:
     say("certificates, bridges, wall")
     by_name = {one.name: one for one in plan(settings, binaries)}
     pause = pause_archive(settings)
+    _prepare_nodes(settings)
 
     def start(*names: str) -> None:
         for name in names:
@@ -103,13 +104,17 @@ def record_machine(settings: Settings) -> None:
     partial.replace(settings.before)
 
 
+def _prepare_nodes(settings: Settings) -> None:
+    for path in nodes.PRIVATE_PATHS:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    for node in NODES:
+        nodes.write_files(settings, node)
+        nodes.create_mount_namespace(settings, node)
+
+
 def _start_container_runtime(
     settings: Settings, node: Node, by_name: dict[str, components.Component], pause: Path
 ) -> None:
-    nodes.write_files(settings, node)
-    for path in nodes.PRIVATE_PATHS:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    nodes.create_mount_namespace(settings, node)
     name = f"{node.name}-containerd"
     components.start(settings, by_name[name])
     _wait(settings, name, lambda: _ctr(settings, node, "version") is not None, (name,), timeout_s=30)

@@ -7,6 +7,7 @@ file of theirs outlives them. The render functions are pure; `enter` and `write_
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from cluster.commands import run
 from cluster.components import Component
 from cluster.control_plane import KUBELET_HEALTH_PORT, KUBELET_PORT
+from cluster.mounts import is_mounted
 from cluster.settings import (
     CLUSTER_DOMAIN,
     DNS_SERVICE_ADDRESS,
@@ -131,25 +133,29 @@ def write_files(settings: Settings, node: Node) -> None:
 
 
 def create_mount_namespace(settings: Settings, node: Node) -> None:
-    """Kept open by a file, not by a process: nothing that is killed can take it along."""
-    file = settings.mount_namespace(node)
-    if file.is_mount() or _is_namespace(file):
-        return
-    folder = settings.namespaces
+    """Kept open by a file, not by a process: nothing that is killed can take it along.
+
+    Not for two threads at once: a second mount over the folder would hide the first one's namespace.
+    """
+    folder, file = settings.namespaces, settings.mount_namespace(node)
     folder.mkdir(parents=True, exist_ok=True)
-    if not folder.is_mount():
-        # The kernel refuses to hold a mount namespace under a mount that would propagate into it.
+    if not is_mounted(folder):
         run("mount", "--bind", str(folder), str(folder))
+    if not is_mounted(file):
+        # The kernel refuses to hold a mount namespace under a mount that would propagate into it.
         run("mount", "--make-private", str(folder))
-    file.touch()
-    binds = " && ".join(
-        f"mount --bind {settings.node_directory(node) / name} {path}" for path, name in PRIVATE_PATHS.items()
+        file.touch()
+        run("unshare", f"--mount={file}", "--propagation", "slave", "true")
+    run("nsenter", f"--mount={file}", "--", "sh", "-c", private_path_script(settings, node))
+
+
+def private_path_script(settings: Settings, node: Node) -> str:
+    """Mounts what is not mounted yet, so that it can be killed at any point and run again."""
+    sources = {path: settings.node_directory(node) / name for path, name in PRIVATE_PATHS.items()}
+    return "set -e; " + "; ".join(
+        f"[ {shlex.quote(str(source))} -ef {path} ] || mount --bind {shlex.quote(str(source))} {path}"
+        for path, source in sources.items()
     )
-    run("unshare", f"--mount={file}", "--propagation", "slave", "sh", "-c", binds)
-
-
-def _is_namespace(file: Path) -> bool:
-    return file.exists() and file.stat().st_dev != file.parent.stat().st_dev
 
 
 def containerd(settings: Settings, node: Node) -> Component:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster import cgroups, components, counters, firewall, network, processes
 from cluster.commands import attempt
+from cluster.mounts import current_below
 from cluster.settings import NODES, Settings
 
 
@@ -23,7 +24,7 @@ def down(settings: Settings) -> bool:
     containers = container_ids(settings)
     cgroups.empty(containers)
     cgroups.remove(containers)
-    for mount in reversed(mounts_below(Path("/proc/self/mounts").read_text(), settings.state)):
+    for mount in reversed(current_below(settings.state)):
         attempt("umount", "--lazy", mount)
     network.remove()
     if "firewall" in record:
@@ -35,12 +36,6 @@ def down(settings: Settings) -> bool:
     if was_there:
         _remove_state(settings)
     return was_there
-
-
-def mounts_below(table: str, folder: Path) -> tuple[str, ...]:
-    """Mount points at or below the folder, in the order of the table; the kernel writes a space as \\040."""
-    points = (line.split()[1].encode().decode("unicode_escape") for line in table.splitlines())
-    return tuple(point for point in points if Path(point).is_relative_to(folder))
 
 
 def container_ids(settings: Settings) -> frozenset[str]:

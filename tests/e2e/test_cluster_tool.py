@@ -172,12 +172,14 @@ def test_up_brings_back_what_was_killed_and_pods_run_on(sandbox: Sandbox) -> Non
 def test_up_goes_on_after_it_was_killed_itself(sandbox: Sandbox, moment: str) -> None:
     before = sandbox.snapshot()
     command = sandbox.command(sys.executable, "-m", "cluster", "up")
-    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=sandbox.environment())
-    assert first.stderr is not None
-    with first.stderr as lines:
-        assert any(moment in line for line in lines), f"up ended before it said {moment}"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=sandbox.environment()) as first:
+        assert first.stderr is not None
+        said = ""
+        while moment not in said:
+            line = first.stderr.readline()
+            assert line, f"up ended before it said {moment}: {said}"
+            said += line
         first.kill()
-        first.wait()
     sandbox.must("up")
     assert sandbox.must("status", "--quiet") == "up"
     sandbox.must("down")

@@ -85,3 +85,10 @@ def test_files_are_written_where_the_components_look(tmp_path: Path) -> None:
         )
         assert Path(argument.removeprefix("--config=")).is_file()
     assert settings.emulator_state(N1).stat().st_mode & 0o1777 == 0o1777, "containers run as nobody special"
+
+
+def test_private_paths_are_mounted_again_only_where_they_are_not() -> None:
+    script = nodes.private_path_script(SETTINGS, N1)
+    for path, name in nodes.PRIVATE_PATHS.items():
+        assert f"[ /state/n1/{name} -ef {path} ] || mount --bind /state/n1/{name} {path}" in script
+    assert script.startswith("set -e")

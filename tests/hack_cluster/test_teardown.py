@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import cgroups, teardown
+from cluster import cgroups, mounts, teardown
 from cluster.settings import Settings
 
 TABLE = """\
@@ -25,7 +25,12 @@ tmpfs /state/with\\040space tmpfs rw 0 0
     ],
 )
 def test_mounts_below_a_folder_are_found_and_no_others(folder: str, expected: tuple[str, ...]) -> None:
-    assert teardown.mounts_below(TABLE, Path(folder)) == expected
+    assert mounts.mounts_below(TABLE, Path(folder)) == expected
+
+
+def test_mounted_is_what_the_kernel_lists(tmp_path: Path) -> None:
+    assert mounts.is_mounted(Path("/proc"))
+    assert not mounts.is_mounted(tmp_path)
 
 
 def test_containers_are_known_from_the_disk_of_a_dead_containerd(tmp_path: Path) -> None:
