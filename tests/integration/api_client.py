@@ -73,40 +73,48 @@ class Api:
 
     def wait_for(self, plural: str, name: str, holds: Callable[[Body], bool], timeout_s: float = 10.0) -> Body:
         """The object as soon as `holds` is true of it."""
+        return self.wait_for_any(plural, f"metadata.name={name}", holds, timeout_s)
+
+    def wait_for_any(
+        self, plural: str, selector: str, holds: Callable[[Body], bool] = lambda body: True, timeout_s: float = 10.0
+    ) -> Body:
+        """The first object of a field selector that `holds` is true of."""
         last: Body | None = None
         deadline = time.monotonic() + timeout_s
-        items, since = self._list(plural, name)
+        items, since = self._list(plural, selector)
         for last in items:
             if holds(last):
                 return last
-        for event in self._watch(plural, name, since, deadline):
+        for event in self._watch(plural, selector, since, deadline):
             last = event["object"]
             if event["type"] != "DELETED" and holds(last):
                 return dict(last)
-        raise AssertionError(f"{plural} {name} did not get there in {timeout_s:.0f} s: {json.dumps(last, indent=1)}")
+        raise AssertionError(
+            f"{plural} {selector} did not get there in {timeout_s:.0f} s: {json.dumps(last, indent=1)}"
+        )
 
     def wait_until_gone(self, plural: str, name: str, timeout_s: float = 10.0) -> None:
         deadline = time.monotonic() + timeout_s
-        items, since = self._list(plural, name)
+        items, since = self._list(plural, f"metadata.name={name}")
         if not items:
             return
-        for event in self._watch(plural, name, since, deadline):
+        for event in self._watch(plural, f"metadata.name={name}", since, deadline):
             if event["type"] == "DELETED":
                 return
         raise AssertionError(f"{plural} {name} is still there after {timeout_s:.0f} s")
 
-    def _list(self, plural: str, name: str = "") -> tuple[list[Body], str]:
-        only = f"?fieldSelector=metadata.name={name}" if name else ""
+    def _list(self, plural: str, selector: str = "") -> tuple[list[Body], str]:
+        only = f"?fieldSelector={selector}" if selector else ""
         answer = self._answer("GET", self.path(plural) + only)
         # The items of a list don't repeat what they are.
         what = {"apiVersion": answer["apiVersion"], "kind": answer["kind"].removesuffix("List")}
         return [{**what, **item} for item in answer["items"]], answer["metadata"]["resourceVersion"]
 
-    def _watch(self, plural: str, name: str, since: str, deadline: float) -> Iterator[Body]:
+    def _watch(self, plural: str, selector: str, since: str, deadline: float) -> Iterator[Body]:
         remaining = max(1, int(deadline - time.monotonic() + 1))
         query = {
             "watch": "true",
-            "fieldSelector": f"metadata.name={name}",
+            "fieldSelector": selector,
             "resourceVersion": since,
             "timeoutSeconds": str(remaining),
         }

@@ -1,0 +1,84 @@
+"""A settled cluster sees no write at all, also across a restart; the process itself starts, ends and stays small."""
+
+import time
+
+import httpx
+import pytest
+
+from integration.api_client import Api
+from integration.control_plane import ControlPlane
+from integration.models import model, settled
+from integration.operator_process import OperatorProcess
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+RECONCILES = "neuron_serving_operator_reconcile_duration_seconds_count"
+MODELS = 5
+
+
+def writes_in(control_plane: ControlPlane, namespace: str) -> list[str]:
+    return [
+        f"{entry['verb']} {entry['objectRef']['resource']}/{entry['objectRef'].get('subresource', '')}"
+        for entry in control_plane.writes_by_operator()
+        if entry["objectRef"].get("namespace") == namespace
+    ]
+
+
+def wait_for_reconciles(operator: OperatorProcess, count: int = 0) -> None:
+    """The audit log is only worth reading once the operator has looked at every model, and has nothing left to do."""
+    deadline = time.monotonic() + 20
+    while operator.metric(RECONCILES) < count or operator.metric("neuron_serving_operator_oldest_key_age_seconds"):
+        assert time.monotonic() < deadline, operator.log.read_text()
+        time.sleep(0.05)
+
+
+def test_a_model_costs_six_writes_and_an_event(api_server: ControlPlane, operator: OperatorProcess, api: Api) -> None:
+    settled(api, model())
+    wait_for_reconciles(operator)
+    writes = sorted(writes_in(api_server, api.namespace))
+    assert writes == [
+        "create events/",
+        "patch controllerrevisions/",
+        "patch deployments/",
+        "patch neuronmodels/status",
+        "patch poddisruptionbudgets/",
+        "patch services/",
+    ]
+
+
+def test_a_restart_with_settled_models_writes_nothing(
+    api_server: ControlPlane, operator: OperatorProcess, api: Api
+) -> None:
+    for index in range(MODELS):
+        settled(api, model(f"model-{index}"))
+    wait_for_reconciles(operator)
+    before = writes_in(api_server, api.namespace)
+    operator.stop()
+    operator.start()
+    wait_for_reconciles(operator, MODELS)
+    assert writes_in(api_server, api.namespace) == before
+
+
+def test_a_change_that_is_none_writes_nothing(api_server: ControlPlane, operator: OperatorProcess, api: Api) -> None:
+    settled(api, model())
+    wait_for_reconciles(operator)
+    before, looked = writes_in(api_server, api.namespace), operator.metric(RECONCILES)
+    api.merge("neuronmodels", "sentiment", {"metadata": {"annotations": {"note": "nothing to do with us"}}})
+    wait_for_reconciles(operator, int(looked) + 1)
+    assert writes_in(api_server, api.namespace) == before
+
+
+def test_the_process_ends_soon_after_sigterm_and_is_small(operator: OperatorProcess, api: Api) -> None:
+    settled(api, model())
+    assert operator.rss_mib() <= 100
+    took_s = operator.stop()
+    operator.start()
+    assert took_s < 2.5
+
+
+def test_the_endpoints_answer(operator: OperatorProcess, api: Api) -> None:
+    settled(api, model())
+    for path in ("healthz", "readyz"):
+        assert httpx.get(f"http://127.0.0.1:{operator.health_port}/{path}").text == "ok"
+    assert operator.metric("neuron_serving_operator_models") >= 3
+    assert operator.metric("neuron_serving_operator_leader") == 1
