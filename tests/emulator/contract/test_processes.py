@@ -4,11 +4,11 @@ Sources: AWS "NeuronX Runtime Configuration" (visible cores, exclusive ownership
 registers the operators). Documented behavior only, so that these tests can run on silicon.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -33,11 +33,11 @@ Environment = dict[str, str]
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def program(tmp_path: Path, run_python: RunPython) -> str:
-    path = str(tmp_path / "program.pt")
-    traced = run_python(TRACE, path)
-    assert traced.returncode == 0, traced.stderr
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory, import_path: Environment) -> str:
+    """A saved program, traced in a process of its own, which owns no core."""
+    path = str(tmp_path_factory.mktemp("program") / "program.pt")
+    subprocess.run([sys.executable, "-c", TRACE, path], env=os.environ | import_path, check=True)
     return path
 
 
