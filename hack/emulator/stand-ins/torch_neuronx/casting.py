@@ -31,8 +31,9 @@ class CastModel(torch.nn.Module):
         self._casts_all = options.auto_cast == "all" and self._dtype is not None
         self._flatten = flatten
         self._output_dtypes = output_dtypes
-        casts_weights = self._casts_all and isinstance(func, torch.nn.Module)
-        self.func = copy.deepcopy(func).to(self._dtype) if casts_weights else func  # type: ignore[attr-defined]
+        if self._casts_all and isinstance(func, torch.nn.Module):
+            func = copy.deepcopy(func).to(self._dtype)
+        self.func = func
 
     def forward(self, *inputs: torch.Tensor) -> Flat:
         if self._casts_all:
