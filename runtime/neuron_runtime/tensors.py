@@ -53,6 +53,8 @@ def array_from_json(data: object, datatype: Datatype, shape: tuple[int, ...], fi
         raise InvalidRequestError(f"{field}.data holds a number that does not fit {datatype}", field) from None
     if found.size == 0:
         found = found.astype(dtype)
+    if found.dtype.kind == "f" and datatype == "UINT64":
+        found = _large_integers(data, found)
     if found.dtype.kind not in _ACCEPTED_KINDS[dtype.kind]:
         raise InvalidRequestError(
             f"{field}.data must hold {_KIND_WORDS[dtype.kind]} for datatype {datatype}, found {_found_word(found)}",
@@ -81,6 +83,14 @@ def _cast(found: Array, dtype: np.dtype[Any], datatype: Datatype, field: str) ->
     if dtype.kind == "f" and not np.isfinite(cast).all():
         raise InvalidRequestError(f"{field}.data holds a value beyond the range of {datatype}", field)
     return cast
+
+
+def _large_integers(data: list[object], found: Array) -> Array:
+    """numpy makes floats of whole numbers on both sides of 2**63; the same list as integers, if it holds only such."""
+    exact = np.array(data, dtype=object)
+    if all(type(value) is int and 0 <= value < 2**64 for value in exact.flat):
+        return exact.astype(np.uint64)
+    return found
 
 
 def _found_word(found: Array) -> str:
