@@ -159,9 +159,9 @@ def parse_termination_message(text: str) -> tuple[Reason, str, str] | None:
     """Reason, message and hint as the runtime wrote them; None for anything else, such as a user container's words."""
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.get("reason") not in set(RUNTIME_REASONS):
+    if not isinstance(said, dict) or said.get("reason") not in RUNTIME_REASONS:
         return None
     return Reason(said["reason"]), _text(said.get("message")) or str(said["reason"]), _text(said.get("hint"))
 

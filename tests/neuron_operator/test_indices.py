@@ -1,0 +1,79 @@
+"""What is known of the cluster: the newest body wins, whoever brings it."""
+
+from typing import Any
+
+import pytest
+
+from neuron_operator.indices import Indices, Key, trimmed
+
+KEY = Key("shop", "sentiment")
+
+
+def child(version: int, name: str = "sentiment", label: str = "sentiment", **spec: Any) -> dict[str, Any]:
+    metadata = {
+        "name": name,
+        "namespace": "shop",
+        "resourceVersion": str(version),
+        "labels": {"neuron-serving.dev/model": label},
+        "managedFields": [{"manager": "kubectl"}],
+    }
+    return {"kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def test_an_older_body_never_replaces_a_newer_one() -> None:
+    indices = Indices()
+    assert indices.put("Service", child(9, a=1))
+    assert not indices.put("Service", child(8, a=0))
+    found = indices.get("Service", KEY)
+    assert found is not None
+    assert found["spec"] == {"a": 1}
+    assert "managedFields" not in found["metadata"]
+
+
+def test_a_new_version_of_the_same_content_is_no_news() -> None:
+    indices = Indices()
+    indices.put("Service", child(9, a=1))
+    assert not indices.put("Service", child(10, a=1))
+    assert indices.put("Service", child(11, a=2))
+
+
+def test_a_late_deletion_does_not_drop_a_younger_object() -> None:
+    indices = Indices()
+    indices.put("Service", child(9))
+    indices.drop("Service", child(8))
+    assert indices.get("Service", KEY) is not None
+    indices.drop("Service", child(10))
+    assert indices.get("Service", KEY) is None
+    assert indices.of_model("Service", KEY) == []
+
+
+def test_an_object_belongs_to_the_model_of_its_label_and_of_its_owner() -> None:
+    indices, relabeled = Indices(), child(2, label="other")
+    relabeled["metadata"]["ownerReferences"] = [{"kind": "NeuronModel", "name": "sentiment", "uid": "u"}]
+    indices.put("Service", child(1))
+    indices.put("Service", relabeled)
+    for name in ("sentiment", "other"):
+        assert len(indices.of_model("Service", Key("shop", name))) == 1
+    indices.put("Service", child(3))
+    assert indices.of_model("Service", Key("shop", "other")) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "ready"), [({"conditions": [{"type": "Ready", "status": "True"}]}, True), ({}, False)]
+)
+def test_of_a_node_only_what_placement_needs_is_kept(status: dict[str, Any], ready: bool) -> None:
+    labels = {"node.kubernetes.io/instance-type": "inf2.xlarge", "zone": "a"}
+    allocatable = {"cpu": "4", "aws.amazon.com/neuroncore": "2"}
+    body = {
+        "metadata": {"name": "n1", "resourceVersion": "1", "labels": labels},
+        "status": {**status, "allocatable": allocatable, "images": ["many"]},
+    }
+    assert trimmed("Node", body) == {
+        "metadata": {
+            "name": "n1",
+            "resourceVersion": "1",
+            "labels": {"node.kubernetes.io/instance-type": "inf2.xlarge"},
+        },
+        "spec": {"unschedulable": False, "taints": []},
+        "status": {"allocatable": {"aws.amazon.com/neuroncore": "2"}, "ready": ready},
+    }

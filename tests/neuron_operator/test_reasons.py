@@ -1,0 +1,201 @@
+"""One reason per cause, most specific first, stable words; the runtime's own words where it left them."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_builders import model, placement_of
+from neuron_operator.api.conditions import Reason
+from neuron_operator.capacity import Capacity, Requests
+from neuron_operator.observe import observe_deployment, observe_node, observe_pods
+from neuron_operator.reasons import RUNTIME_REASONS, Failure, find_failure, parse_termination_message
+from observed import (
+    T0,
+    condition,
+    container,
+    deployment,
+    node,
+    pod,
+    running,
+    terminated,
+    unschedulable_pod,
+    waiting,
+)
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PLACEMENT = placement_of(model(neuronCores=2, placement={"instanceTypes": ["inf2.xlarge"]}))
+
+
+def failure_of(*pods: dict[str, Any], seconds: float = 0, capacity: Capacity | None = None, of: Any = None) -> Any:
+    return find_failure(
+        observe_pods(pods), observe_deployment(of), PLACEMENT, capacity or Capacity(), NOW + timedelta(seconds=seconds)
+    )
+
+
+def told(reason: str, **more: str) -> str:
+    return json.dumps({"schemaVersion": 1, "reason": reason, "message": "what", "hint": "next", **more})
+
+
+CONTAINERS = [
+    pytest.param(container(state=waiting("ErrImagePull", "not found")), "ImagePullFailed", id="image-missing"),
+    pytest.param(container(state=waiting("ImagePullBackOff")), "ImagePullFailed", id="image-back-off"),
+    pytest.param(container(state=waiting("InvalidImageName")), "ImagePullFailed", id="image-name"),
+    pytest.param(container(state=waiting("CreateContainerConfigError")), "ContainerConfigError", id="config"),
+    pytest.param(container(state=terminated(137, "OOMKilled")), "OutOfMemory", id="oom"),
+    pytest.param(container(state=terminated(0, "OOMKilled")), "OutOfMemory", id="oom-of-a-child-process"),
+    pytest.param(container(state=waiting("CrashLoopBackOff"), lastState=terminated(2)), "CrashLoop", id="crash-loop"),
+    pytest.param(container(state=running(), lastState=terminated(2)), "CrashLoop", id="between-two-crashes"),
+    *(
+        pytest.param(
+            container(state=waiting("CrashLoopBackOff"), lastState=terminated(3, message=told(reason))),
+            reason,
+            id=reason,
+        )
+        for reason in (
+            "ArtifactNotFound", "ArtifactUnauthorized", "ArtifactUnreachable", "ArtifactCorrupt", "ArtifactTooLarge",
+            "DiskFull", "ModelLoadFailed", "NeuronCoresBusy", "CompilerVersionMismatch", "OutOfMemory", "HardwareError",
+            "InvalidConfiguration",
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "reason"), CONTAINERS)
+def test_the_reason_of_a_container(status: dict[str, Any], reason: str) -> None:
+    found = failure_of(pod("pod-1", status))
+    assert isinstance(found, Failure)
+    assert (found.reason, found.pod, found.container) == (reason, "pod-1", "runtime")
+    assert found.sentence.startswith(found.message.rstrip("."))
+    assert "(pod pod-1, container runtime)" in found.sentence
+    assert found.hint in found.sentence != ""
+
+
+HEALTHY = [
+    pytest.param(container(state=running(), ready=True, started=True), id="ready"),
+    pytest.param(container(state=running()), id="starting"),
+    pytest.param(container(state=waiting("ContainerCreating")), id="creating"),
+    pytest.param(container(state=waiting("PodInitializing")), id="initializing"),
+    pytest.param(container(state=terminated(0, "Completed")), id="completed"),
+]
+
+
+@pytest.mark.parametrize("status", HEALTHY)
+def test_what_is_no_failure(status: dict[str, Any]) -> None:
+    assert failure_of(pod("pod-1", status)) is None
+
+
+@pytest.mark.parametrize(("seconds", "holds"), [(0, True), (9.9, True), (10, False), (3600, False)])
+def test_a_reason_holds_until_the_container_was_ready_for_ten_seconds(seconds: float, holds: bool) -> None:
+    crashed_before = container(state=running(), lastState=terminated(2), ready=True, started=True)
+    found = failure_of(pod("pod-1", crashed_before, conditions=[condition("ContainersReady", "True")]), seconds=seconds)
+    assert (found is not None) == holds
+    assert not holds or found.holds_until == NOW + timedelta(seconds=10)
+
+
+def test_a_pod_that_was_ready_and_is_not_any_more_fails_its_probe_whatever_happened_before() -> None:
+    status = container(state=running(T0), lastState=terminated(2), ready=False, started=True)
+    unready = condition("ContainersReady", "False", "2026-01-01T01:00:00Z")
+    assert failure_of(pod("pod-1", status, conditions=[unready])).reason == Reason.PROBE_FAILING
+
+
+def test_an_init_container_that_succeeded_at_last_is_no_failure_any_more() -> None:
+    fetched = container("fetch", terminated(0, "Completed"), lastState=terminated(3))
+    assert failure_of(pod("pod-1", container(state=running()), init=(fetched,))) is None
+
+
+def test_the_most_specific_of_several_reasons_is_told_and_pods_are_taken_by_name() -> None:
+    crash = container(state=waiting("CrashLoopBackOff"), lastState=terminated(1))
+    corrupt = container("fetch", waiting("CrashLoopBackOff"), lastState=terminated(1, message=told("ArtifactCorrupt")))
+    assert failure_of(pod("a", crash), pod("c", init=(corrupt,)), pod("b", init=(corrupt,))).pod == "b"
+
+
+def test_pods_that_end_or_ended_do_not_count() -> None:
+    leaving = pod("a", container(state=terminated(143)))
+    leaving["metadata"]["deletionTimestamp"] = T0
+    assert failure_of(leaving, pod("b", container(state=terminated(1)), phase="Failed")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Traceback…", "[]", "null", '{"reason": 5}', '{"reason": "MadeUp"}', '{"reason": ["CrashLoop"]}', "[" * 4000],
+)
+def test_a_message_that_is_not_the_runtimes_is_not_believed(text: str) -> None:
+    assert parse_termination_message(text) is None
+
+
+def test_every_reason_of_the_schema_is_believed_and_no_other() -> None:
+    schema = json.loads((ROOT / "docs/reference/termination-message.schema.json").read_text())
+    assert set(schema["properties"]["reason"]["enum"]) == set(RUNTIME_REASONS)
+
+
+def test_a_message_with_strange_parts_is_still_read() -> None:
+    text = json.dumps({"reason": "DiskFull", "message": "a\n b " + "x" * 5000, "hint": 7})
+    parsed = parse_termination_message(text)
+    assert parsed is not None
+    assert parsed[0] == Reason.DISK_FULL
+    assert parsed[1].startswith("a b x")
+    assert (len(parsed[1]), parsed[2]) == (1024, "")
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("401 Unauthorized", "is refused by the registry"),
+        ("example.com/runtime:1: not found", "does not exist"),
+        ("dial tcp: i/o timeout", "can't be pulled"),
+    ],
+)
+def test_an_image_failure_says_which_kind(message: str, words: str) -> None:
+    found = failure_of(pod("pod-1", container(state=waiting("ErrImagePull", message))))
+    assert found.message == f"Image example.com/runtime:1 {words}" or words in found.message
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [('pods "x" is forbidden: exceeded quota: q', "QuotaExceeded"), ("denied by policy", "ChildRejected")],
+)
+def test_pods_that_cannot_be_created(message: str, reason: str) -> None:
+    refused = deployment(conditions=(condition("ReplicaFailure", "True", message=message),))
+    found = failure_of(of=refused)
+    assert found.reason == reason
+    assert found.since == T0
+
+
+def capacity(*nodes: dict[str, Any], used: dict[str, Requests] | None = None) -> Capacity:
+    return Capacity(tuple(observe_node(body) for body in nodes), used if used is not None else {})
+
+
+BUSY = {"n1": Requests(cores=1)}
+TAINTED = "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}"
+WITHOUT_A_NODE = [
+    pytest.param(capacity(), "", "NoNeuronNodes", id="no-nodes"),
+    pytest.param(capacity(node(instance_type="inf2.48xlarge", cores=24)), "", "NoNeuronNodes", id="other-type"),
+    pytest.param(capacity(node(cores=0)), "", "DevicePluginMissing", id="no-plugin"),
+    pytest.param(capacity(node(), used=BUSY), "", "InsufficientNeuronCores", id="busy"),
+    pytest.param(capacity(node(), used={"n1": Requests(devices=1)}), "", "InsufficientNeuronCores", id="whole-device"),
+    pytest.param(capacity(node(ready=False)), "", "InsufficientNeuronCores", id="node-not-ready"),
+    pytest.param(capacity(node(spec={"unschedulable": True})), "", "InsufficientNeuronCores", id="cordoned"),
+    pytest.param(capacity(node()), TAINTED, "TaintNotTolerated", id="taint"),
+    pytest.param(capacity(node()), "1 Insufficient cpu", "Unschedulable", id="cpu"),
+    pytest.param(Capacity((observe_node(node()),)), "1 Insufficient aws.amazon.com/neuroncore",
+                 "InsufficientNeuronCores", id="pods-unknown"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("nodes", "said", "reason"), WITHOUT_A_NODE)
+def test_a_pod_without_a_node(nodes: Capacity, said: str, reason: str) -> None:
+    assert failure_of(unschedulable_pod(message=said), capacity=nodes).reason == reason
+
+
+def test_too_few_cores_says_how_many_are_asked_free_and_missing() -> None:
+    nodes = capacity(node("n1"), node("n2"), used={"n1": Requests(cores=1), "n2": Requests(cores=2)})
+    found = failure_of(unschedulable_pod("a"), unschedulable_pod("b"), capacity=nodes)
+    assert found.message == (
+        "2 pods without a node: each asks for 2 NeuronCores on one node; "
+        "inf2.xlarge (2 nodes): at most 1 free on one, 1 missing."
+    )
+    assert found.hint == "Scale down or delete another model, or add a node."
