@@ -136,4 +136,6 @@ def open_sandbox(folder: Path) -> Sandbox:
     while Path(f"/proc/{holder.pid}/comm").read_text().strip() != "sleep":
         os.sched_yield()
     sandbox.run("ip", "link", "set", "lo", "up")
+    # A new namespace copies the machine's value, which a cluster in use has switched on.
+    sandbox.run("sysctl", "-w", "net.ipv4.ip_forward=0")
     return sandbox
