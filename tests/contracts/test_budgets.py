@@ -59,7 +59,8 @@ def test_shipped_code_hardly_escapes_its_checkers() -> None:
     assert len(found) <= 5, found
 
 
-def test_shipped_code_catches_everything_only_at_its_two_edges() -> None:
+def test_shipped_code_catches_everything_only_at_its_edges() -> None:
+    """One reconcile, one frame of a worker, and a library whose Rust side raises plain Exception."""
     broad = [
         f"{name_of(path)}:{number}"
         for path in python_files()
@@ -67,7 +68,7 @@ def test_shipped_code_catches_everything_only_at_its_two_edges() -> None:
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if BROAD.search(line)
     ]
-    assert len(broad) <= 2, broad
+    assert len(broad) <= 3, broad
 
 
 def test_no_notes_to_self_are_left() -> None:
