@@ -57,6 +57,9 @@ def down(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def show_status(settings: Settings, arguments: argparse.Namespace) -> None:
+    if targets.chosen() != "local":
+        print(targets.word(settings))
+        return
     folder = binaries.binaries_directory(settings)
     print(status.word(settings, folder) if arguments.quiet else status.report(settings, folder))
 
@@ -174,6 +177,8 @@ def _kubectl(settings: Settings) -> Path:
 def main() -> int:
     arguments = parser().parse_args()
     settings = from_environment(os.environ)
+    # Some ways of becoming root leave out the folders of the programs that only root needs.
+    os.environ["PATH"] = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
     try:
         if arguments.changes:
             with _locked(settings):

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from cluster.errors import ClusterError
+
 Done = subprocess.CompletedProcess[str]
 
 
@@ -15,10 +17,14 @@ def attempt(*command: str, environment: Mapping[str, str] | None = None, cwd: Pa
 
 
 def run(*command: str) -> str:
-    """What it printed. A failure shows what the program said, as a bug report needs it."""
+    """What it printed. A failure shows what the program said."""
     done = attempt(*command)
     if done.returncode != 0:
-        raise RuntimeError(f"`{' '.join(command)}` failed with {done.returncode}: {done.stderr.strip()}")
+        raise ClusterError(
+            f"`{' '.join(command)}` failed with {done.returncode}: {tail(done.stderr.strip(), 5)}",
+            "this machine or its kernel refuses something that the cluster needs; "
+            "`python -m cluster down` takes back what was done so far",
+        )
     return done.stdout
 
 

@@ -55,6 +55,13 @@ def use_current(settings: Settings, kubectl: Path) -> None:
     kubeconfig(settings).write_text(pinned)
 
 
+def word(settings: Settings) -> str:
+    """up or down, for the targets that are not this package's own; somebody else's cluster is always up."""
+    if chosen() == "kind":
+        return "up" if KIND_NAME in _run("kind", "get", "clusters").split() else "down"
+    return "up"
+
+
 def _confirm(context: str) -> None:
     if os.environ.get("CLUSTER_CONFIRM") == context:
         return

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster import commands
+from cluster.errors import ClusterError
 from cluster.settings import HACK
 
 
@@ -45,6 +47,11 @@ def test_mistake_is_told_with_what_to_do_next(
     assert what in first
     assert next_step in last
     assert "Traceback" not in done.stderr
+
+
+def test_program_that_fails_is_told_with_its_last_words() -> None:
+    with pytest.raises(ClusterError, match=r"`sh -c .*` failed with 3: no such chain"):
+        commands.run("sh", "-c", "echo no such chain >&2; exit 3")
 
 
 def test_status_of_no_cluster_is_one_word_for_programs(tmp_path: Path) -> None:

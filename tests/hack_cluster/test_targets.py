@@ -49,6 +49,13 @@ def test_current_context_is_not_used_without_a_word(
     assert not targets.kubeconfig(settings).exists()
 
 
+def test_cluster_of_somebody_else_counts_as_up_so_that_nobody_takes_it_down(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLUSTER", "current")
+    assert targets.word(settings) == "up"
+
+
 def test_confirmed_context_is_pinned_in_a_file_of_its_own(
     settings: Settings, kubectl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
