@@ -1,5 +1,7 @@
 """Counting NeuronCores: cores and whole devices are the same silicon."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def asking(**amounts: int) -> dict[str, object]:
 
 def test_requests_of_all_containers_add_up_and_init_containers_count_by_their_largest() -> None:
     staying = {**asking(cores=1), "restartPolicy": "Always"}
-    pods = [
+    pods: list[dict[str, Any]] = [
         {"spec": {"containers": [asking(cores=2), asking()], "initContainers": [asking(cores=1)]}},
         {"spec": {"containers": [asking(devices=1)], "initContainers": [asking(cores=4), staying]}},
         {"spec": {"containers": [{}]}},

@@ -1,0 +1,80 @@
+"""A cluster in memory: applies are upserts, every call is recorded, failures can be put in. New for every test."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from neuron_operator import errors
+from neuron_operator.cluster import Ref
+
+Body = dict[str, Any]
+
+
+@dataclass
+class FakeCluster:
+    """What exists, what was asked for, and the failures to raise instead: once each, by call and kind."""
+
+    objects: dict[Ref, Body] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    failures: dict[tuple[str, str], errors.ApiError] = field(default_factory=dict)
+    pods: dict[str, list[Body]] = field(default_factory=dict)
+    events: list[Body] = field(default_factory=list)
+    _version: int = 100
+
+    def put(self, body: Body) -> Body:
+        """As somebody else would write it."""
+        self._version += 1
+        stored = copy.deepcopy(body)
+        stored["metadata"].setdefault("uid", f"uid-{self._version}")
+        stored["metadata"]["resourceVersion"] = str(self._version)
+        self.objects[Ref.of(body)] = stored
+        return copy.deepcopy(stored)
+
+    async def apply(self, body: Body, uid: str | None) -> Body:
+        self._called("apply", body["kind"])
+        live = self.objects.get(Ref.of(body))
+        if (live["metadata"]["uid"] if live else None) != uid:
+            raise errors.ConflictError("precondition failed", 409)
+        metadata = {**body["metadata"], **({"uid": uid} if uid else {})}
+        return self.put({**(live or {}), **body, "metadata": metadata})
+
+    async def apply_alone(self, body: Body, uid: str) -> Body:
+        return await self.apply(body, uid)
+
+    async def set_owners(self, ref: Ref, uid: str, owners: list[Body]) -> Body:
+        self._called("set_owners", ref.kind)
+        live = await self.get(ref)
+        return self.put({**live, "metadata": {**live["metadata"], "ownerReferences": owners}})
+
+    async def replace_lists(self, live: Body, lists: Mapping[str, list[Any]]) -> Body:
+        self._called("replace_lists", live["kind"])
+        return live
+
+    async def get(self, ref: Ref) -> Body:
+        if ref not in self.objects:
+            raise errors.NotFoundError(f"{ref} not found", 404)
+        return copy.deepcopy(self.objects[ref])
+
+    async def delete(self, ref: Ref, uid: str) -> None:
+        self._called("delete", ref.kind)
+        if ref in self.objects and self.objects[ref]["metadata"]["uid"] == uid:
+            del self.objects[ref]
+
+    async def write_status(self, model: Mapping[str, Any], status: Body) -> Body:
+        self._called("write_status", model["kind"])
+        return self.put({**model, "status": status})
+
+    async def post_event(self, event: Body) -> None:
+        self._called("post_event", event["reason"])
+        self.events.append(event)
+
+    async def list_pods_on(self, node: str) -> list[Body]:
+        self._called("list_pods_on", node)
+        return self.pods.get(node, [])
+
+    def _called(self, what: str, kind: str) -> None:
+        self.calls.append((what, kind))
+        failure = self.failures.pop((what, kind), None)
+        if failure is not None:
+            raise failure

@@ -1,0 +1,205 @@
+"""The loop as a whole against a cluster in memory: writes once, then never; refuses, adopts and waits as planned."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from fakes.cluster import FakeCluster
+from model_builders import UID, model_body, settings
+from neuron_operator import errors
+from neuron_operator.cluster import Cluster, Ref
+from neuron_operator.gate import Gate
+from neuron_operator.indices import Indices, Key
+from neuron_operator.metrics import Metrics
+from neuron_operator.nodes import NodeWatch
+from neuron_operator.reconcile import Reconciler
+from neuron_operator.workqueue import WorkQueue
+from neuron_operator.writes import Writer
+from observed import unschedulable_pod
+
+KEY = Key("shop", "sentiment")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CREATED = ["ControllerRevision", "Deployment", "Service", "PodDisruptionBudget"]
+
+
+@dataclass
+class World:
+    cluster: FakeCluster = field(default_factory=FakeCluster)
+    indices: Indices = field(default_factory=Indices)
+    gate: Gate = field(default_factory=Gate)
+    queue: WorkQueue[Key] = field(default_factory=WorkQueue)
+
+    def __post_init__(self) -> None:
+        self.gate.open()
+        cluster: Cluster = self.cluster
+        nodes = NodeWatch(cluster, self.indices, self.queue)
+        writer = Writer(cluster, self.indices, self.gate, Metrics(CollectorRegistry()))
+        self.reconciler = Reconciler(self.indices, writer, nodes, settings(), lambda: NOW)
+
+    def write(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Somebody writes an object, and the watch tells."""
+        stored = self.cluster.put(body)
+        self.indices.put(body["kind"], stored)
+        return stored
+
+    async def reconcile(self) -> list[tuple[str, str]]:
+        """What was asked of the cluster."""
+        self.cluster.calls.clear()
+        await self.reconciler.reconcile(KEY)
+        return self.cluster.calls
+
+    def ready(self) -> dict[str, Any]:
+        status = self.cluster.objects[Ref("NeuronModel", *KEY)]["status"]
+        return next(c for c in status["conditions"] if c["type"] == "Ready")
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.write(model_body())
+    return made
+
+
+async def test_the_first_look_creates_everything_and_the_second_writes_nothing(world: World) -> None:
+    first = await world.reconcile()
+    assert first == [
+        *(("apply", kind) for kind in CREATED),
+        ("write_status", "NeuronModel"),
+        ("post_event", "Progressing"),
+    ]
+    assert await world.reconcile() == []
+
+
+async def test_a_drifted_child_alone_is_applied(world: World) -> None:
+    await world.reconcile()
+    live = world.cluster.objects[Ref("Deployment", *KEY)]
+    world.write({**live, "spec": {**live["spec"], "replicas": 9}})
+    assert await world.reconcile() == [("apply", "Deployment")]
+
+
+@pytest.mark.parametrize("finalizers", [[], ["foregroundDeletion"]], ids=["background", "foreground"])
+async def test_a_model_that_is_being_deleted_is_not_touched(world: World, finalizers: list[str]) -> None:
+    await world.reconcile()
+    world.cluster.objects.clear()
+    body = model_body()
+    body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers}
+    world.write(body)
+    assert await world.reconcile() == []
+
+
+async def test_children_of_an_earlier_self_are_adopted_with_their_template(world: World) -> None:
+    await world.reconcile()
+    template = world.cluster.objects[Ref("Deployment", *KEY)]["spec"]["template"]
+    body = model_body()
+    body["metadata"]["uid"] = "22222222-2222-3333-4444-555555555555"
+    world.write(body)
+    calls = await world.reconcile()
+    assert [kind for what, kind in calls if what == "set_owners"] == CREATED
+    deployment = world.cluster.objects[Ref("Deployment", *KEY)]
+    assert deployment["metadata"]["ownerReferences"][0]["uid"] == body["metadata"]["uid"]
+    assert deployment["spec"]["template"] == template
+    assert await world.reconcile() == []
+
+
+async def test_a_child_with_another_controller_is_a_name_conflict(world: World) -> None:
+    owner = {"kind": "App", "name": "shop", "uid": "x", "controller": True}
+    metadata = {"name": "sentiment", "namespace": "shop", "labels": {"neuron-serving.dev/model": "sentiment"}}
+    world.write({"kind": "Service", "metadata": {**metadata, "ownerReferences": [owner]}, "spec": {}})
+    assert await world.reconcile() == [("write_status", "NeuronModel"), ("post_event", "NameConflict")]
+    assert "controlled by App shop" in world.ready()["message"]
+
+
+async def test_a_terminating_child_is_waited_for(world: World) -> None:
+    await world.reconcile()
+    service = world.cluster.objects[Ref("Service", *KEY)]
+    world.write({**service, "metadata": {**service["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    assert await world.reconcile() == [("write_status", "NeuronModel")]
+    assert world.ready()["message"] == "Waiting for an earlier Service sentiment to be gone."
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (errors.RejectedError("invalid volume", 422), "ChildRejected"),
+        (errors.ForbiddenError("exceeded quota: q", 403), "QuotaExceeded"),
+        (errors.ForbiddenError("policy", 403), "ChildRejected"),
+    ],
+)
+async def test_a_refused_child_is_told(world: World, failure: errors.ApiError, reason: str) -> None:
+    world.cluster.failures["apply", "Deployment"] = failure
+    await world.reconcile()
+    assert world.ready()["reason"] == reason
+    await world.reconcile()
+    assert world.ready()["reason"] == "Progressing"
+
+
+@pytest.mark.parametrize("failure", [errors.UnreachableError("down"), errors.ThrottledError("busy")])
+async def test_what_trying_again_may_mend_is_raised_and_leaves_the_status(
+    world: World, failure: errors.ApiError
+) -> None:
+    world.cluster.failures["apply", "Service"] = failure
+    with pytest.raises(type(failure)):
+        await world.reconcile()
+    assert "status" not in world.cluster.objects[Ref("NeuronModel", *KEY)]
+
+
+async def test_an_event_that_cannot_be_posted_does_not_matter(world: World) -> None:
+    world.cluster.failures["post_event", "Progressing"] = errors.UnreachableError("down")
+    await world.reconcile()
+    assert world.ready()["reason"] == "Progressing"
+
+
+async def test_nothing_is_written_behind_a_closed_gate(world: World) -> None:
+    world.gate.close()
+    with pytest.raises(errors.LeadershipLostError):
+        await world.reconcile()
+    assert world.cluster.calls == []
+
+
+async def test_of_many_revisions_the_oldest_are_deleted(world: World) -> None:
+    for version in range(12):
+        body = model_body(artifact={"uri": f"s3://models/sentiment/{version}/"})
+        body["metadata"]["generation"] = version + 1
+        world.write(body)
+        await world.reconcile()
+    kept = sorted(
+        int(body["revision"]) for ref, body in world.cluster.objects.items() if ref.kind == "ControllerRevision"
+    )
+    assert kept == list(range(3, 13))
+
+
+async def test_pods_of_others_are_read_only_while_a_pod_waits_for_a_node(world: World) -> None:
+    world.indices.put(
+        "Node",
+        {
+            "metadata": {
+                "name": "n1",
+                "resourceVersion": "1",
+                "labels": {"node.kubernetes.io/instance-type": "inf2.xlarge"},
+            },
+            "status": {
+                "allocatable": {"aws.amazon.com/neuroncore": "2"},
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        },
+    )
+    await world.reconcile()
+    revision = next(ref.name for ref in world.cluster.objects if ref.kind == "ControllerRevision")
+    body = unschedulable_pod("sentiment-1", "Insufficient aws.amazon.com/neuroncore", revision=revision)
+    labels = {"neuron-serving.dev/model": "sentiment"}
+    body["metadata"] |= {"namespace": "shop", "labels": labels, "resourceVersion": "1"}
+    world.indices.put("Pod", body)
+    asking = {"resources": {"requests": {"aws.amazon.com/neuroncore": "1"}}}
+    world.cluster.pods["n1"] = [{"spec": {"containers": [asking]}}]
+    assert ("list_pods_on", "n1") in await world.reconcile()
+    assert "at most 1 free on one, 1 missing" in world.ready()["message"]
+    assert await world.reconcile() == [], "the answer is kept for a few seconds"
+    world.reconciler.nodes.changed()
+    assert await world.queue.take() == KEY, "and asked for again when something changed"
+
+
+def test_the_owner_of_the_fixtures_is_the_model() -> None:
+    assert model_body()["metadata"]["uid"] == UID
