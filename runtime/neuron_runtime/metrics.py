@@ -41,21 +41,35 @@ class MetricDoc:
 class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.requests = Counter(
+        self._declare_requests()
+        self._declare_batches()
+        self._declare_workers()
+        self.monitor_restarts = self._counter("neuron_monitor_restarts", "Times neuron-monitor was started again.")
+        self.monitor_bad_lines = self._counter(
+            "neuron_monitor_unreadable_lines", "Lines of neuron-monitor that were no report."
+        )
+        self.build = Info(
+            "neuron_model_build",
+            "What is served by what: runtime version, engine, model, its version and its bundle's digest.",
+            registry=registry,
+        )
+        self._bucket_counters: dict[int, Counter] = {}
+        self._request_counters: dict[tuple[str, int], Counter] = {}
+
+    def _declare_requests(self) -> None:
+        self.requests = self._counter(
             "neuron_model_requests",
             "Requests answered, by API (infer, predict, embeddings) and HTTP status.",
-            ["api", "code"],
-            registry=registry,
+            "api",
+            "code",
         )
-        self.canceled = Counter(
+        self.canceled = self._counter(
             "neuron_model_requests_canceled",
             "Requests whose client left before the answer; rows still queued were not computed.",
-            registry=registry,
         )
-        self.retries = Counter(
+        self.retries = self._counter(
             "neuron_model_request_retries",
             "Requests run again alone because their batch failed or its worker was lost.",
-            registry=registry,
         )
         self.request_seconds = self._histogram(
             "neuron_model_request_duration_seconds",
@@ -65,56 +79,42 @@ class Metrics:
             "neuron_model_queue_duration_seconds",
             "From admission to the device batch that takes the request's first row.",
         )
-        self.device_seconds = self._histogram(
-            "neuron_model_device_duration_seconds", "A device batch on its core, from the call to its return."
-        )
         self.tokenize_seconds = self._histogram(
             "neuron_model_tokenize_duration_seconds", "Turning the texts of one request into token ids."
         )
+        self.queue_rows = self._gauge("neuron_model_queue_rows", "Rows admitted and on no core yet.")
+        self.queue_capacity_rows = self._gauge(
+            "neuron_model_queue_capacity_rows", "Rows that may wait before requests are refused."
+        )
+
+    def _declare_batches(self) -> None:
+        self.device_seconds = self._histogram(
+            "neuron_model_device_duration_seconds", "A device batch on its core, from the call to its return."
+        )
         self.batch_rows = Histogram(
-            "neuron_model_batch_rows", "Rows in a device batch, padding left out.", buckets=_ROWS, registry=registry
+            "neuron_model_batch_rows",
+            "Rows in a device batch, padding left out.",
+            buckets=_ROWS,
+            registry=self.registry,
         )
-        self.rows = Counter("neuron_model_rows", "Rows computed, padding left out.", registry=registry)
-        self.padding_rows = Counter(
-            "neuron_model_padding_rows", "Rows computed only because a program's batch is fixed.", registry=registry
+        self.rows = self._counter("neuron_model_rows", "Rows computed, padding left out.")
+        self.padding_rows = self._counter(
+            "neuron_model_padding_rows", "Rows computed only because a program's batch is fixed."
         )
-        self.batches = Counter(
-            "neuron_model_batches",
-            "Device batches, by index of the bucket in model.json.",
-            ["bucket"],
-            registry=registry,
+        self.batches = self._counter(
+            "neuron_model_batches", "Device batches, by index of the bucket in model.json.", "bucket"
         )
-        self.queue_rows = Gauge("neuron_model_queue_rows", "Rows admitted and on no core yet.", registry=registry)
-        self.queue_capacity_rows = Gauge(
-            "neuron_model_queue_capacity_rows", "Rows that may wait before requests are refused.", registry=registry
+
+    def _declare_workers(self) -> None:
+        self.workers = self._gauge("neuron_model_workers", "Workers, by state.", "state")
+        self.worker_restarts = self._counter(
+            "neuron_model_worker_restarts", "Workers replaced, by core and cause.", "core", "cause"
         )
-        self.workers = Gauge("neuron_model_workers", "Workers, by state.", ["state"], registry=registry)
-        self.worker_restarts = Counter(
-            "neuron_model_worker_restarts", "Workers replaced, by core and cause.", ["core", "cause"], registry=registry
+        self.ready = self._gauge("neuron_model_ready", "1 while the readiness probe succeeds.")
+        self.load_seconds = self._gauge("neuron_model_load_seconds", "What loading the model took, by core.", "core")
+        self.warm_seconds = self._gauge(
+            "neuron_model_warm_seconds", "What one execution of every bucket took, by core.", "core"
         )
-        self.ready = Gauge("neuron_model_ready", "1 while the readiness probe succeeds.", registry=registry)
-        self.load_seconds = Gauge(
-            "neuron_model_load_seconds", "What loading the model took, by core.", ["core"], registry=registry
-        )
-        self.warm_seconds = Gauge(
-            "neuron_model_warm_seconds",
-            "What one execution of every bucket took, by core.",
-            ["core"],
-            registry=registry,
-        )
-        self.monitor_restarts = Counter(
-            "neuron_monitor_restarts", "Times neuron-monitor was started again.", registry=registry
-        )
-        self.monitor_bad_lines = Counter(
-            "neuron_monitor_unreadable_lines", "Lines of neuron-monitor that were no report.", registry=registry
-        )
-        self.build = Info(
-            "neuron_model_build",
-            "What is served by what: runtime version, engine, model, its version and its bundle's digest.",
-            registry=registry,
-        )
-        self._bucket_counters: dict[int, Counter] = {}
-        self._request_counters: dict[tuple[str, int], Counter] = {}
 
     def batch_done(self, batch: BatchRecord) -> None:
         self.batch_rows.observe(batch.rows)
@@ -138,6 +138,12 @@ class Metrics:
         for state in WorkerState:
             self.workers.labels(str(state)).set_function(partial(_count, state, states))
         self.ready.set_function(lambda: float(is_ready()))
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(name, documentation, labels, registry=self.registry)
 
     def _histogram(self, name: str, documentation: str) -> Histogram:
         return Histogram(name, documentation, buckets=_SECONDS, registry=self.registry)
