@@ -11,7 +11,7 @@ from typing import Any
 
 from neuron_operator import errors
 from neuron_operator.api import NeuronModel
-from neuron_operator.api.conditions import Reason
+from neuron_operator.api.conditions import ConditionType, Reason
 from neuron_operator.changes import Change, usurped_lists
 from neuron_operator.cluster import Cluster, Ref
 from neuron_operator.gate import Gate
@@ -56,6 +56,8 @@ class Writer:
     async def write_status(self, model: Mapping[str, Any], status: Body) -> None:
         self.gate.ensure_open()
         self.indices.put(KIND, await self.cluster.write_status(model, status))
+        told = next(c for c in status["conditions"] if c["type"] == ConditionType.READY)
+        logger.info("status %s/%s Ready=%s %s: %s", *_at(model), told["status"], told["reason"], told["message"])
 
     async def post_event(self, event: Body) -> None:
         """Events are for people; one that can't be posted must not hold up the status."""

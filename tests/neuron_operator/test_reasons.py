@@ -129,7 +129,7 @@ def test_a_message_that_is_not_the_runtimes_is_not_believed(text: str) -> None:
 
 def test_every_reason_of_the_schema_is_believed_and_no_other() -> None:
     schema = json.loads((ROOT / "docs/reference/termination-message.schema.json").read_text())
-    assert set(schema["properties"]["reason"]["enum"]) == set(RUNTIME_REASONS)
+    assert set(schema["$defs"]["Reason"]["enum"]) == set(RUNTIME_REASONS)
 
 
 def test_a_message_with_strange_parts_is_still_read() -> None:
