@@ -159,6 +159,16 @@ async def test_nothing_is_written_behind_a_closed_gate(world: World) -> None:
     assert world.cluster.calls == []
 
 
+async def test_not_even_a_status_is_written_behind_a_closed_gate(world: World) -> None:
+    await world.reconcile()
+    body = world.cluster.objects[Ref("NeuronModel", *KEY)]
+    world.write({**body, "metadata": {**body["metadata"], "generation": 2}})
+    world.gate.close()
+    with pytest.raises(errors.LeadershipLostError):
+        await world.reconcile()
+    assert world.cluster.calls == []
+
+
 async def test_of_many_revisions_the_oldest_are_deleted(world: World) -> None:
     for version in range(12):
         body = model_body(artifact={"uri": f"s3://models/sentiment/{version}/"})
