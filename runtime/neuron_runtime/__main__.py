@@ -26,7 +26,8 @@ def main() -> int:
         print(usage())
         return 0
     if name not in COMMANDS:
-        print(f"neuron-runtime: there is no command '{name}'\n\n{usage()}", file=sys.stderr)
+        told = f"neuron-runtime: there is no command '{name}'\n\n" if name else ""
+        print(f"{told}{usage()}", file=sys.stderr)
         return 2
     module = importlib.import_module(COMMANDS[name][0])
     return int(module.run(rest))

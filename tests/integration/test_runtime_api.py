@@ -239,7 +239,7 @@ def test_a_program_that_raises_fails_its_request_alone(classifier: httpx.Client)
     response = classifier.post("/v2/models/tiny/infer", json={"inputs": inputs})
 
     assert response.status_code == 500
-    assert "the model failed on this request: index out of range" in response.json()["error"]
+    assert "the model failed on this request: RuntimeError: index out of range" in response.json()["error"]
     assert classifier.post("/predict", json={"text": "good"}).status_code == 200
 
 
