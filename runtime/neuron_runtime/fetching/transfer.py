@@ -125,7 +125,7 @@ def _bring_file(source: Source, file: BundleFile, destination: Destination, pati
         if not resumed or error.reason is not Reason.ARTIFACT_CORRUPT:
             raise
         # What an earlier run left was of another version: once more, from the start.
-        path.unlink()
+        path.unlink(missing_ok=True)
         resumed = 0
         _download(source, file, path, patience)
     _log_bytes("fetched", source.shown(file.path), file.bytes - resumed, started)
