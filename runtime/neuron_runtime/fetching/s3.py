@@ -6,7 +6,7 @@ all botocore's; so are AWS_ENDPOINT_URL_S3 and AWS_REGION. Retries are `streams`
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +20,16 @@ from neuron_runtime.termination import FatalError, Reason
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NotFound", "404"})
+_REFUSED = frozenset(
+    {
+        "AccessDenied",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "XAdminUserNotFound",  # versitygw, with status 404, for a key it does not know
+    }
+)
 _THROTTLED = frozenset({"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "InternalError", "ServiceUnavailable"})
 _NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
@@ -30,6 +40,7 @@ _NO_CREDENTIALS = (
     exceptions.TokenRetrievalError,
 )
 _PASSING = (
+    exceptions.ConnectionError,
     exceptions.HTTPClientError,
     exceptions.IncompleteReadError,
     exceptions.ResponseStreamingError,
@@ -61,7 +72,8 @@ class S3Source:
         try:
             key = self._address.object_path(relative)
             answer = self._client.get_object(Bucket=self._address.place, Key=key, **span)
-            with answer["Body"] as body:
+            # Its own `with` gives the bare connection, not the stream that notices an early end.
+            with closing(answer["Body"]) as body:
                 yield OpenedObject(body.iter_chunks(CHUNK_BYTES), offset, offset + int(answer["ContentLength"]))
         except exceptions.ClientError as error:
             raise self._refused(error, relative) from error
@@ -77,6 +89,9 @@ class S3Source:
         code = str(error.response.get("Error", {}).get("Code", "")) or "no code"
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         details = {"code": code, "status": str(status)}
+        if code in _REFUSED or (status in (400, 401, 403) and code not in _THROTTLED):
+            message = f"S3 refuses to give {shown}: {code} ({status})."
+            return FatalError(Reason.ARTIFACT_UNAUTHORIZED, message, hint=_GRANT, details=details)
         if code in _MISSING or status == 404:
             what = (
                 f"The bucket {self._address.place} does not exist" if code == "NoSuchBucket" else f"There is no {shown}"
@@ -85,9 +100,6 @@ class S3Source:
             return FatalError(Reason.ARTIFACT_NOT_FOUND, f"{what} ({code}).", hint=hint, details=details)
         if code in _THROTTLED or status in (429, 500, 502, 503, 504):
             return TransientError(f"S3 answers {code} ({status})")
-        if status in (400, 401, 403):
-            message = f"S3 refuses to give {shown}: {code} ({status})."
-            return FatalError(Reason.ARTIFACT_UNAUTHORIZED, message, hint=_GRANT, details=details)
         if status == 416:
             hint = "The object changed while it was read: run the fetch again."
             return FatalError(Reason.ARTIFACT_CORRUPT, f"{shown} is shorter than before.", hint=hint)
