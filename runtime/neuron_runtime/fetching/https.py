@@ -9,7 +9,7 @@ import httpx
 
 import neuron_runtime
 from neuron_runtime.fetching.addresses import Address, check_transport
-from neuron_runtime.fetching.streams import CHUNK_BYTES, OpenedObject, TransientError
+from neuron_runtime.fetching.streams import OpenedObject, TransientError
 from neuron_runtime.termination import FatalError, Reason
 
 _MAX_REDIRECTS = 5
@@ -109,7 +109,8 @@ def _opened(response: httpx.Response, offset: int) -> OpenedObject:
         if start > offset:
             raise TransientError(f"the server sends from byte {start} where {offset} was asked for")
     total = start + int(length) if length.isdigit() else None
-    return OpenedObject(response.iter_raw(CHUNK_BYTES), start, total)
+    # As they come: gathered into larger chunks, what arrived before a break would be lost.
+    return OpenedObject(response.iter_raw(), start, total)
 
 
 def _retry_after_seconds(response: httpx.Response) -> float:

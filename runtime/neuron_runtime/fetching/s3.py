@@ -15,9 +15,11 @@ from botocore import exceptions
 from botocore.config import Config
 
 from neuron_runtime.fetching.addresses import Address
-from neuron_runtime.fetching.streams import CHUNK_BYTES, OpenedObject, TransientError
+from neuron_runtime.fetching.streams import OpenedObject, TransientError
 from neuron_runtime.termination import FatalError, Reason
 
+# What arrived of a chunk is lost when the connection breaks in it: smaller than it could be.
+_CHUNK_BYTES = 2**16
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NotFound", "404"})
 _REFUSED = frozenset(
@@ -74,7 +76,7 @@ class S3Source:
             answer = self._client.get_object(Bucket=self._address.place, Key=key, **span)
             # Its own `with` gives the bare connection, not the stream that notices an early end.
             with closing(answer["Body"]) as body:
-                yield OpenedObject(body.iter_chunks(CHUNK_BYTES), offset, offset + int(answer["ContentLength"]))
+                yield OpenedObject(body.iter_chunks(_CHUNK_BYTES), offset, offset + int(answer["ContentLength"]))
         except exceptions.ClientError as error:
             raise self._refused(error, relative) from error
         except exceptions.BotoCoreError as error:
