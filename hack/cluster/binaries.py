@@ -1,7 +1,8 @@
 """Builds the cluster's programs from the Go modules that go.mod pins, once, into a cache outside the repository.
 
-Called by `up` and `build`. The folder's name is a hash of everything that decides the result, so another version
-gets another folder. A killed build goes on with the program it was at; Go's own cache keeps what was compiled.
+Called by `up` and `build`. The folder's name is a hash of the modules and the flags all programs share, so another
+version gets another folder; flags of one program alone are kept beside it, so that changing them rebuilds only that
+program. A killed build goes on with the program it was at; Go's own cache keeps what was compiled.
 """
 
 import dataclasses
@@ -23,6 +24,8 @@ from cluster.toolchain import find_go
 class Binary:
     name: str
     package: str
+    needs_cluster_version: bool = False
+    """It must be told which Kubernetes it is for, because it decides by that even without a cluster."""
 
 
 # The slow ones first: what follows shares most of their packages.
@@ -35,7 +38,7 @@ BINARIES = (
     Binary("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
     Binary("etcd", "go.etcd.io/etcd/server/v3"),
     Binary("coredns", "github.com/coredns/coredns"),
-    Binary("helm", "helm.sh/helm/v3/cmd/helm"),
+    Binary("helm", "helm.sh/helm/v3/cmd/helm", needs_cluster_version=True),
     Binary("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     Binary("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     Binary("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
@@ -51,15 +54,33 @@ def module_version(go_mod: str, module: str) -> str:
 
 def linker_flags(go_mod: str) -> str:
     """Without these the API server calls itself v0.0.0, and clients complain about the version."""
-    version = module_version(go_mod, "k8s.io/kubernetes")
-    major, minor, _ = version.removeprefix("v").split(".", 2)
+    major, minor = kubernetes_version(go_mod)
     variables = {
-        "k8s.io/component-base/version.gitVersion": version,
+        "k8s.io/component-base/version.gitVersion": module_version(go_mod, "k8s.io/kubernetes"),
         "k8s.io/component-base/version.gitMajor": major,
         "k8s.io/component-base/version.gitMinor": minor,
         "helm.sh/helm/v3/internal/version.version": module_version(go_mod, "helm.sh/helm/v3"),
     }
-    return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in variables.items())])
+    return " ".join(["-s", "-w", *_set(variables)])
+
+
+def own_flags(binary: Binary, go_mod: str) -> str:
+    """What one program needs beyond `linker_flags`. `helm template` takes Kubernetes for 1.20 without these."""
+    if not binary.needs_cluster_version:
+        return ""
+    major, minor = kubernetes_version(go_mod)
+    package = "helm.sh/helm/v3/pkg/chartutil"
+    return " ".join(_set({f"{package}.k8sVersionMajor": major, f"{package}.k8sVersionMinor": minor}))
+
+
+def kubernetes_version(go_mod: str) -> tuple[str, str]:
+    """Major and minor, such as ("1", "36")."""
+    major, minor, _ = module_version(go_mod, "k8s.io/kubernetes").removeprefix("v").split(".", 2)
+    return major, minor
+
+
+def _set(variables: Mapping[str, str]) -> list[str]:
+    return [f"-X {name}={value}" for name, value in variables.items()]
 
 
 def cache_key(go_mod: str, go_sum: str) -> str:
@@ -68,12 +89,25 @@ def cache_key(go_mod: str, go_sum: str) -> str:
 
 
 def binaries_directory(settings: Settings) -> Path:
-    return settings.cache / "bin" / cache_key((SOURCE / "go.mod").read_text(), (SOURCE / "go.sum").read_text())
+    return settings.cache / "bin" / cache_key(_go_mod(), (SOURCE / "go.sum").read_text())
 
 
 def missing(settings: Settings) -> tuple[Binary, ...]:
-    folder = binaries_directory(settings)
-    return tuple(binary for binary in BINARIES if not (folder / binary.name).exists())
+    folder, go_mod = binaries_directory(settings), _go_mod()
+    return tuple(binary for binary in BINARIES if not _is_built(binary, folder, own_flags(binary, go_mod)))
+
+
+def _is_built(binary: Binary, folder: Path, flags: str) -> bool:
+    note = _flags_note(binary, folder)
+    return (folder / binary.name).exists() and (note.read_text() if note.exists() else "") == flags
+
+
+def _flags_note(binary: Binary, folder: Path) -> Path:
+    return folder / f".{binary.name}.flags"
+
+
+def _go_mod() -> str:
+    return (SOURCE / "go.mod").read_text()
 
 
 def build(settings: Settings) -> Path:
@@ -85,18 +119,20 @@ def build(settings: Settings) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     go = find_go(settings)
     say(f"building {len(todo)} of {len(BINARIES)} programs from Go modules into {folder} (about ten minutes, once)")
-    flags = linker_flags((SOURCE / "go.mod").read_text())
+    go_mod = _go_mod()
     for position, binary in enumerate(BINARIES, start=1):
         if binary in todo:
             say(f"[{position}/{len(BINARIES)}] {binary.name} …")
-            seconds = _build_one(go, binary, folder, flags)
+            seconds = _build_one(go, binary, folder, go_mod)
             say(f"[{position}/{len(BINARIES)}] {binary.name} … {seconds:.0f} s")
     return folder
 
 
-def _build_one(go: Path, binary: Binary, folder: Path, flags: str) -> float:
+def _build_one(go: Path, binary: Binary, folder: Path, go_mod: str) -> float:
     started = time.monotonic()
     partial = folder / f".{binary.name}.partial"
+    own = own_flags(binary, go_mod)
+    flags = f"{linker_flags(go_mod)} {own}".rstrip()
     command = [str(go), "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", str(partial), binary.package]
     done = attempt(*command, environment=_environment(os.environ), cwd=SOURCE)
     if done.returncode != 0:
@@ -106,6 +142,8 @@ def _build_one(go: Path, binary: Binary, folder: Path, flags: str) -> float:
             "Run the same command again; what is built already is kept",
         )
     partial.replace(folder / binary.name)
+    if own:
+        _flags_note(binary, folder).write_text(own)
     return time.monotonic() - started
 
 

@@ -38,7 +38,8 @@ def calls(tmp_path: Path) -> list[str]:
 
 def test_everything_is_built_once(settings: Settings, tmp_path: Path) -> None:
     folder = binaries.build(settings)
-    assert {path.name for path in folder.iterdir()} == {binary.name for binary in binaries.BINARIES}
+    visible = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert visible == {binary.name for binary in binaries.BINARIES}
     assert binaries.missing(settings) == ()
     assert binaries.build(settings) == folder
     assert calls(tmp_path) == [binary.package for binary in binaries.BINARIES]
@@ -69,6 +70,24 @@ def test_linker_flags_carry_the_version() -> None:
     flags = binaries.linker_flags(GO_MOD)
     for part in ("gitVersion=v1.36.3", "gitMajor=1", "gitMinor=36", "version.version=v3.22.0"):
         assert part in flags
+
+
+def test_helm_is_told_which_kubernetes_it_is_for() -> None:
+    helm = next(binary for binary in binaries.BINARIES if binary.name == "helm")
+
+    flags = binaries.own_flags(helm, GO_MOD).split(" -X ")
+
+    assert [flag.rsplit(".", 1)[1] for flag in flags] == ["k8sVersionMajor=1", "k8sVersionMinor=36"]
+
+
+def test_a_program_built_without_its_flags_is_built_again_and_no_other(settings: Settings, tmp_path: Path) -> None:
+    folder = binaries.build(settings)
+    (folder / ".helm.flags").unlink()
+
+    assert [binary.name for binary in binaries.missing(settings)] == ["helm"]
+    binaries.build(settings)
+    assert binaries.missing(settings) == ()
+    assert len(calls(tmp_path)) == len(binaries.BINARIES) + 1
 
 
 @pytest.mark.parametrize(
