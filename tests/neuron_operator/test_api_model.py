@@ -90,7 +90,7 @@ anything = st.recursive(
 known_fields = st.sampled_from([field.alias for field in NeuronModelSpec.model_fields.values() if field.alias])
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(spec=st.dictionaries(known_fields | st.text(max_size=8), anything, max_size=4) | anything, strict=st.booleans())
 def test_whatever_is_written_is_read_or_refused_with_a_reason(spec: Any, strict: bool) -> None:
     problems: tuple[Problem, ...] = ()

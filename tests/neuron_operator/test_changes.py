@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_operator.changes import (
@@ -54,11 +54,13 @@ def test_a_difference_is_named_by_its_path(desired: Any, live: Any, paths: list[
     assert list(differences(desired, live)) == paths
 
 
-LEAF = st.one_of(st.integers(1, 9), st.text(min_size=1, max_size=4), st.booleans().filter(bool))
-TREES = st.recursive(LEAF, lambda inner: st.dictionaries(st.text("abc", min_size=1), inner, min_size=1), max_leaves=8)
-OBJECTS = st.dictionaries(st.text("abc", min_size=1), TREES, min_size=1)
+NAMES = st.sampled_from(["a", "b", "c", "spec"])
+LEAF = st.sampled_from([1, 9, "1Gi", "x", True])
+FLAT = st.dictionaries(NAMES, LEAF, min_size=1, max_size=3)
+OBJECTS = st.dictionaries(NAMES, LEAF | FLAT | st.dictionaries(NAMES, FLAT, min_size=1, max_size=2), min_size=1)
 
 
+@settings(max_examples=50)
 @given(OBJECTS)
 def test_anything_equals_itself_and_differs_from_nothing(body: dict[str, Any]) -> None:
     assert list(differences(body, body)) == []

@@ -9,12 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from fakes.cluster import FakeCluster
 from model_builders import UID, model_body, settings
-from neuron_operator import errors
+from neuron_operator import errors, nodes
 from neuron_operator.cluster import Cluster, Ref
 from neuron_operator.gate import Gate
 from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics
-from neuron_operator.nodes import NodeWatch
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.workqueue import WorkQueue
 from neuron_operator.writes import Writer
@@ -35,9 +34,9 @@ class World:
     def __post_init__(self) -> None:
         self.gate.open()
         cluster: Cluster = self.cluster
-        nodes = NodeWatch(cluster, self.indices, self.queue)
+        watch = nodes.NodeWatch(cluster, self.indices, self.queue)
         writer = Writer(cluster, self.indices, self.gate, Metrics(CollectorRegistry()))
-        self.reconciler = Reconciler(self.indices, writer, nodes, settings(), lambda: NOW)
+        self.reconciler = Reconciler(self.indices, writer, watch, settings(), lambda: NOW)
 
     def write(self, body: dict[str, Any]) -> dict[str, Any]:
         """Somebody writes an object, and the watch tells."""
@@ -181,7 +180,10 @@ async def test_of_many_revisions_the_oldest_are_deleted(world: World) -> None:
     assert kept == list(range(3, 13))
 
 
-async def test_pods_of_others_are_read_only_while_a_pod_waits_for_a_node(world: World) -> None:
+async def test_pods_of_others_are_read_only_while_a_pod_waits_for_a_node(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "NUDGE_S", 0.0)
     world.indices.put(
         "Node",
         {
