@@ -14,10 +14,10 @@ from neuron_runtime import nrt
 from neuron_runtime.health import WorkerState
 from neuron_runtime.messages import Failed, Progress, Result, Start
 from neuron_runtime.metrics import Metrics
-from neuron_runtime.supervision import Exit, GiveUp, History, Restart, Surroundings, next_step
+from neuron_runtime.supervision import Ending, Exit, GiveUp, History, Restart, Surroundings, next_step
 from neuron_runtime.tensors import Array
 from neuron_runtime.termination import FatalError, Reason
-from neuron_runtime.worker_process import Deadlines, Ending, WorkerProcess
+from neuron_runtime.worker_process import Deadlines, WorkerProcess
 
 log = logging.getLogger("neuron_runtime.pool")
 

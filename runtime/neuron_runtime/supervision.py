@@ -9,12 +9,13 @@ died or hung, loading failed           yes                          again, after
 the device is broken                   yes                          give the core up; exit when it was the last
 """
 
+import signal
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from neuron_runtime import nrt
+from neuron_runtime.messages import Fatal
 from neuron_runtime.termination import FatalError, Reason
-from neuron_runtime.worker_process import Ending
 
 BUSY_SECONDS = 3.0
 BUSY_PAUSE_SECONDS = 0.25
@@ -22,7 +23,25 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 SILENT_DEATHS_AT_START = 3
 FAILURES_WITHOUT_ANY_WORKER = 5
-_SIGKILL = -9
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one life of a worker ended. `hung` names the state whose deadline passed."""
+
+    exit_code: int
+    was_ready: bool
+    fatal: Fatal | None
+    hung: str | None
+    last_lines: tuple[str, ...]
+
+    @property
+    def how(self) -> str:
+        if self.hung:
+            return f"hung while {self.hung}"
+        if self.exit_code < 0:
+            return f"killed by {signal.Signals(-self.exit_code).name}"
+        return f"exit code {self.exit_code}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +117,7 @@ def cause_of(ending: Ending) -> FatalError:
         return FatalError(reason, fatal.message, hint=hint, details=dict(fatal.details))
     if known is not nrt.UNKNOWN:
         return FatalError(known.reason, f"the worker ended while loading: {known.name}", hint=known.hint)
-    if ending.exit_code == _SIGKILL and ending.hung is None:
+    if ending.exit_code == -signal.SIGKILL and ending.hung is None:
         return FatalError(
             Reason.OUT_OF_MEMORY,
             "the worker was killed (SIGKILL) while loading the model, most likely by the kernel for lack of memory",

@@ -7,7 +7,6 @@ deadline, because loading takes minutes and an execution milliseconds.
 import asyncio
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import neuron_runtime
 from neuron_runtime.batch_policy import Slot
 from neuron_runtime.health import WorkerState
 from neuron_runtime.messages import Failed, Fatal, Frame, FrameReader, Ping, Pong, Progress, Result, Run, Start, encode
+from neuron_runtime.supervision import Ending
 from neuron_runtime.tensors import Array
 
 log = logging.getLogger("neuron_runtime.worker")
@@ -39,25 +39,6 @@ class Deadlines:
     executing: float = 60.0
     idle_ping: float = 5.0
     pong: float = 5.0
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a life ended. `hung` names the state whose deadline passed."""
-
-    exit_code: int
-    was_ready: bool
-    fatal: Fatal | None
-    hung: str | None
-    last_lines: tuple[str, ...]
-
-    @property
-    def how(self) -> str:
-        if self.hung:
-            return f"hung while {self.hung}"
-        if self.exit_code < 0:
-            return f"killed by {signal.Signals(-self.exit_code).name}"
-        return f"exit code {self.exit_code}"
 
 
 class Listener(Protocol):

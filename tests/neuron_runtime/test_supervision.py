@@ -3,8 +3,7 @@
 import pytest
 
 from neuron_runtime.messages import Fatal
-from neuron_runtime.supervision import Exit, GiveUp, History, Restart, Surroundings, cause_of, next_step
-from neuron_runtime.worker_process import Ending
+from neuron_runtime.supervision import Ending, Exit, GiveUp, History, Restart, Surroundings, cause_of, next_step
 
 NOBODY = Surroundings(was_any_ready=False, is_any_ready=False, other_cores=0)
 ALONE_NOW = Surroundings(was_any_ready=True, is_any_ready=False, other_cores=0)
