@@ -73,7 +73,8 @@ class Metrics:
         )
         self.request_seconds = self._histogram(
             "neuron_model_request_duration_seconds",
-            "From the first byte of a request to its answer, refusals left out.",
+            "From the first byte of a request to its answer, by API, refusals left out.",
+            "api",
         )
         self.queue_seconds = self._histogram(
             "neuron_model_queue_duration_seconds",
@@ -145,8 +146,8 @@ class Metrics:
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(name, documentation, labels, registry=self.registry)
 
-    def _histogram(self, name: str, documentation: str) -> Histogram:
-        return Histogram(name, documentation, buckets=_SECONDS, registry=self.registry)
+    def _histogram(self, name: str, documentation: str, *labels: str) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=_SECONDS, registry=self.registry)
 
 
 def described_metrics() -> Iterator[MetricDoc]:

@@ -42,14 +42,14 @@ class Service:
             raise NotReadyError(f"the model cannot be served now: {self.readiness().reason}")
         self.admission.check_room()
 
-    async def encode(self, texts: Sequence[str]) -> EncodedTexts:
-        """Token ids of the texts, made off the event loop; InvalidRequestError when one is too long."""
+    async def encode(self, texts: Sequence[str], field: str) -> EncodedTexts:
+        """Token ids of the texts, made off the event loop; InvalidRequestError names the too long one of `field`."""
         assert self.encoder is not None, "text endpoints are only reached by models with a tokenizer"
         began = time.monotonic()
         try:
             encoded = await asyncio.to_thread(self.encoder.encode, texts)
         except TextTooLongError as error:
-            raise InvalidRequestError(str(error), f"text[{error.index}]") from None
+            raise InvalidRequestError(str(error), f"{field}[{error.index}]") from None
         self.metrics.tokenize_seconds.observe(time.monotonic() - began)
         return encoded
 

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
-from neuron_runtime.errors import MethodNotAllowedError, RuntimeServingError, UnknownPathError
+from neuron_runtime.errors import UnknownPathError
 from neuron_runtime.routes.exchange import CLOSE, Message, Receive, Scope, Send
+from neuron_runtime.routes.failures import Failures
 from neuron_runtime.routes.task_endpoint import EMBEDDINGS, INFER, PREDICT, TaskEndpoint
 from neuron_runtime.service import Service
 from neuron_runtime.wire import open_inference, openai
@@ -32,14 +32,25 @@ class Routes:
             "/v1/embeddings": TaskEndpoint(service, EMBEDDINGS),
         }
         self._rest = _quiet_routes(service)
+        # uvicorn would answer plain text to what nobody foresaw.
+        self._guarded = ExceptionMiddleware(self._route, Failures(self._count_unexpected).handlers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self  # Starlette's router then raises for unknown paths, which `failures` puts into words
+        await self._guarded(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
             endpoint = self._hot.get(scope["path"])
             if endpoint is not None:
                 await endpoint(scope, receive, send)
                 return
         await self._rest(scope, receive, self._closing(send) if self._service.is_draining else send)
+
+    def _count_unexpected(self, path: str, status: int) -> None:
+        endpoint = self._hot.get(path)
+        if endpoint is not None:
+            endpoint.count(status)
 
     @staticmethod
     def _closing(send: Send) -> Send:
@@ -51,7 +62,7 @@ class Routes:
         return send_and_close
 
 
-def _quiet_routes(service: Service) -> Starlette:
+def _quiet_routes(service: Service) -> Router:
     handlers = Handlers(service)
     paths: list[tuple[str, Callable[[Request], Awaitable[Response]]]] = [
         ("/health", handlers.health),
@@ -72,9 +83,7 @@ def _quiet_routes(service: Service) -> Starlette:
         Route("/v1/embeddings", handlers.unknown_model, methods=["POST"]),
     ]
     gets = [Route(path, handler, methods=["GET"]) for path, handler in paths]
-    return Starlette(
-        routes=[*gets, *posts], exception_handlers={HTTPException: _http_error, RuntimeServingError: _error}
-    )
+    return Router(routes=[*gets, *posts])
 
 
 class Handlers:
@@ -130,23 +139,6 @@ class Handlers:
             raise UnknownPathError(
                 f"model '{name}' has no version '{version}' here; version '{served.version}' is served"
             )
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException), "registered for this type"
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        refused = MethodNotAllowedError(f"{request.method} is not allowed on {request.url.path}; use {allowed}")
-        return await _error(request, refused)
-    return await _error(
-        request, UnknownPathError(f"there is nothing at {request.url.path}; see GET /v2 and GET /v1/models")
-    )
-
-
-async def _error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RuntimeServingError), "registered for this type"
-    body = openai.error_body(error) if request.url.path.startswith("/v1/") else open_inference.error_body(error)
-    return Response(body, error.status, media_type="application/json")
 
 
 def _json(document: object, status: int = 200) -> Response:

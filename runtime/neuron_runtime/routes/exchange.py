@@ -4,6 +4,8 @@ Plain ASGI because the request path is hot: a framework's request and response o
 """
 
 import asyncio
+import itertools
+import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,6 +17,10 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+REQUEST_ID_MAX_LENGTH = 128
+_process_id = uuid.uuid4().hex[:12]
+_request_numbers = itertools.count(1)
 
 JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
@@ -100,3 +106,11 @@ async def reply(send: Send, status: int, body: bytes, headers: Headers) -> None:
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
     await send({"type": "http.response.body", "body": body})
+
+
+def request_id_of(headers: dict[bytes, bytes]) -> bytes:
+    """The caller's id if it is one that can be logged and sent back, else one of ours."""
+    given = headers.get(b"x-request-id", b"")
+    if 0 < len(given) <= REQUEST_ID_MAX_LENGTH and given.isascii() and given.decode("ascii").isprintable():
+        return given
+    return f"{_process_id}-{next(_request_numbers)}".encode()

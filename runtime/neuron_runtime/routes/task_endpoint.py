@@ -6,10 +6,8 @@ embeddings   text → vectors, in OpenAI's shape
 """
 
 import asyncio
-import itertools
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -33,15 +31,12 @@ from neuron_runtime.routes.exchange import (
     Send,
     read_body,
     reply,
+    request_id_of,
 )
 from neuron_runtime.service import Service
 from neuron_runtime.wire import open_inference, openai, predictions
 
 log = logging.getLogger("neuron_runtime.requests")
-
-REQUEST_ID_MAX_LENGTH = 128
-_process_id = uuid.uuid4().hex[:12]
-_request_numbers = itertools.count(1)
 
 Task: TypeAlias = Callable[[Service, HttpRequest], Awaitable[tuple[bytes, Answer]]]
 
@@ -56,7 +51,7 @@ async def infer(service: Service, request: HttpRequest) -> tuple[bytes, Answer]:
 async def predict(service: Service, request: HttpRequest) -> tuple[bytes, Answer]:
     texts, as_list = predictions.parse_predict(request.body, service.model)
     with service.admission.admit(len(texts)) as permit:
-        encoded = await service.encode(texts)
+        encoded = await service.encode(texts, "text")
         answer = await service.batcher.infer(service.arrays_in_order(encoded), permit, request.deadline)
     return predictions.encode_predict(service.model, answer.outputs, as_list=as_list), answer
 
@@ -64,7 +59,7 @@ async def predict(service: Service, request: HttpRequest) -> tuple[bytes, Answer
 async def embeddings(service: Service, request: HttpRequest) -> tuple[bytes, Answer]:
     call = openai.parse_embeddings(request.body, service.model)
     with service.admission.admit(len(call.texts)) as permit:
-        encoded = await service.encode(call.texts)
+        encoded = await service.encode(call.texts, "input")
         answer = await service.batcher.infer(service.arrays_in_order(encoded), permit, request.deadline)
     mask = encoded.arrays.get("attention_mask")
     tokens = sum(encoded.token_counts)
@@ -91,11 +86,12 @@ class TaskEndpoint:
     def __init__(self, service: Service, api: Api) -> None:
         self._service = service
         self._api = api
+        self._request_seconds = service.metrics.request_seconds.labels(api.name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         headers = dict(scope["headers"])
-        request_id = _request_id(headers)
+        request_id = request_id_of(headers)
         extra: Headers = [JSON, (b"x-request-id", request_id)]
         try:
             body, answer = await self._answer(headers, receive)
@@ -114,13 +110,16 @@ class TaskEndpoint:
                     "request failed",
                     extra={"requestId": request_id.decode(), "code": status, "error": error.message},
                 )
-        self._service.metrics.request_done(self._api.name, status)
+        self.count(status)
         if log.isEnabledFor(logging.DEBUG):
             facts = {"requestId": request_id.decode(), "api": self._api.name, "code": status}
             log.debug("request", extra=facts | {"seconds": time.monotonic() - began})
         if self._service.is_draining:
             extra.append(CLOSE)
         await reply(send, status, body, extra)
+
+    def count(self, status: int) -> None:
+        self._service.metrics.request_done(self._api.name, status)
 
     async def _answer(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[bytes, Answer]:
         self._service.check_admittable()
@@ -130,7 +129,7 @@ class TaskEndpoint:
         return await _unless_gone(self._api.task(self._service, HttpRequest(headers, body, deadline)), receive)
 
     def _observe(self, answer: Answer, total_seconds: float) -> None:
-        self._service.metrics.request_seconds.observe(total_seconds)
+        self._request_seconds.observe(total_seconds)
         self._service.metrics.queue_seconds.observe(answer.queue_seconds)
 
 
@@ -171,14 +170,6 @@ def _timeout_seconds(headers: dict[bytes, bytes], most: float) -> float:
             "header X-Request-Timeout-Seconds must be a number above 0", "X-Request-Timeout-Seconds"
         )
     return min(most, seconds)
-
-
-def _request_id(headers: dict[bytes, bytes]) -> bytes:
-    """The caller's id if it is one that can be logged and sent back, else one of ours."""
-    given = headers.get(b"x-request-id", b"")
-    if 0 < len(given) <= REQUEST_ID_MAX_LENGTH and given.isascii() and given.decode("ascii").isprintable():
-        return given
-    return f"{_process_id}-{next(_request_numbers)}".encode()
 
 
 def _server_timing(answer: Answer, total_seconds: float) -> bytes:

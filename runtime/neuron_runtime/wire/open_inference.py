@@ -99,6 +99,17 @@ def _array(spec: TensorSpec, field: str, tensor: JsonObject) -> Array:
 
 
 def _wanted(outputs: object, model: ServedModel) -> tuple[str, ...]:
+    """The outputs asked for; refused now when the answer could not be written after the device has computed it."""
+    names = _named_outputs(outputs, model)
+    for spec in model.outputs:
+        if spec.name in names and spec.datatype in WITHOUT_JSON_FORM:
+            raise InvalidRequestError(
+                f"output '{spec.name}' is {spec.datatype}, which has no JSON form; {_WITHOUT_BINARY}", "outputs"
+            )
+    return names
+
+
+def _named_outputs(outputs: object, model: ServedModel) -> tuple[str, ...]:
     names = [spec.name for spec in model.outputs]
     if outputs is None or outputs == []:
         return tuple(names)
@@ -125,8 +136,6 @@ def encode_infer(model: ServedModel, call: InferCall, outputs: Sequence[Array]) 
     tensors = []
     for name in call.wanted:
         spec, array = by_name[name]
-        if spec.datatype in WITHOUT_JSON_FORM:
-            raise InvalidRequestError(f"output '{name}' is {spec.datatype}, which has no JSON form; {_WITHOUT_BINARY}")
         check_finite(name, array)
         flat = np.ascontiguousarray(array).reshape(-1)
         tensors.append({"name": name, "datatype": spec.datatype, "shape": array.shape, "data": flat})

@@ -1,0 +1,56 @@
+"""What a client is told when something was raised: each API's own error shape, and a request id where it is our fault.
+
+Called by Starlette's exception middleware around every route. The task endpoints answer for the errors of a request
+themselves; here is the rest: unknown paths, wrong methods, and what nobody foresaw.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from neuron_runtime.errors import InferenceFailedError, MethodNotAllowedError, RuntimeServingError, UnknownPathError
+from neuron_runtime.routes.exchange import request_id_of
+from neuron_runtime.wire import open_inference, openai
+
+log = logging.getLogger("neuron_runtime.requests")
+
+
+class Failures:
+    """`on_unexpected` is told the path and the status of an answer that its endpoint could not give."""
+
+    def __init__(self, on_unexpected: Callable[[str, int], None]) -> None:
+        self._on_unexpected = on_unexpected
+
+    @property
+    def handlers(self) -> Mapping[type[Exception], Callable[[Request, Exception], Response]]:
+        return {HTTPException: _http_error, RuntimeServingError: _error, Exception: self._unexpected}
+
+    def _unexpected(self, request: Request, error: Exception) -> Response:
+        request_id = request_id_of(dict(request.scope["headers"])).decode()
+        path = request.url.path
+        log.error("request failed unexpectedly", exc_info=error, extra={"requestId": request_id, "path": path})
+        told = InferenceFailedError(
+            f"the server failed on this request, and not because of what it says; its log tells why under {request_id}"
+        )
+        self._on_unexpected(path, told.status)
+        response = _error(request, told)
+        response.headers["x-request-id"] = request_id
+        return response
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for this type"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        refused = MethodNotAllowedError(f"{request.method} is not allowed on {request.url.path}; use {allowed}")
+        return _error(request, refused)
+    return _error(request, UnknownPathError(f"there is nothing at {request.url.path}; see GET /v2 and GET /v1/models"))
+
+
+def _error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RuntimeServingError), "registered for this type"
+    body = openai.error_body(error) if request.url.path.startswith("/v1/") else open_inference.error_body(error)
+    return Response(body, error.status, media_type="application/json")
