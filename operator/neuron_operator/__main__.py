@@ -5,6 +5,7 @@ Errors of the user end in one line a problem on stderr and exit code 1, never in
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(_: argparse.Namespace) -> int:
+    # Until the process has its own handlers; as the first process of a container it would otherwise not even notice.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = _settings()
     # Only here: the other commands need neither a cluster nor the libraries that talk to one.
     importlib.import_module("neuron_operator.process").run(settings)

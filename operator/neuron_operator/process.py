@@ -7,12 +7,13 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kopf
 from prometheus_client import CollectorRegistry
@@ -57,6 +58,7 @@ def kubeconfig_path() -> Path | None:
 
 async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event) -> None:
     """The whole operator, until `stop` is set."""
+    _stop_on_signals(stop)
     metrics = Metrics(CollectorRegistry())
     cluster = await ApiCluster.connect(kubeconfig, metrics.observe_request)
     indices, queue, gate = Indices(), WorkQueue[Key](), Gate()
@@ -73,12 +75,12 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
         endpoints = Endpoints(health, metrics, lambda: _refresh(metrics, queue, gate, feed))
         stack.push_async_callback(endpoints.stop)
         await endpoints.start(settings.health_port, settings.metrics_port)
-        _stop_on_signals(stop)
         workers = [
             asyncio.create_task(work(queue, gate, reconciler.reconcile, metrics)) for _ in range(settings.workers)
         ]
         opening = asyncio.create_task(_open_when_synced(gate, feed))
-        watching = asyncio.create_task(_watch(cluster, feed, started, lambda: _stop_on_signals(stop)))
+        identity = settings.pod_name or socket.gethostname()
+        watching = asyncio.create_task(_watch(cluster, feed, started, identity, lambda: _stop_on_signals(stop)))
         logger.info("operator %s started with %d workers", __version__, settings.workers)
         await _until(stop, watching, opening, *workers)
     logger.info("operator ended")
@@ -103,7 +105,9 @@ async def _open_when_synced(gate: Gate, feed: Feed) -> None:
     gate.open()
 
 
-async def _watch(cluster: ApiCluster, feed: Feed, started: asyncio.Event, take_signals: Callable[[], None]) -> None:
+async def _watch(
+    cluster: ApiCluster, feed: Feed, started: asyncio.Event, identity: str, take_signals: Callable[[], None]
+) -> None:
     """kopf, embedded: it only watches. Starts once the API server knows our kind."""
     await _wait_for_crd(cluster)
     registry = kopf.OperatorRegistry()
@@ -121,16 +125,19 @@ async def _watch(cluster: ApiCluster, feed: Feed, started: asyncio.Event, take_s
             expiration=datetime.now(UTC) + LOGIN_AGAIN if found.token else None,
         )
 
-    ready = asyncio.Event()
-    operator = kopf.operator(
-        registry=registry, settings=kopf_settings(), standalone=True, clusterwide=True, ready_flag=ready
+    others = asyncio.all_tasks()
+    # Left to itself, kopf makes an identity of the user's name, which an arbitrary uid of OpenShift does not have.
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
+        settings=kopf_settings(),
+        standalone=True,
+        clusterwide=True,
+        ready_flag=started,
+        identity=cast(Any, identity),
     )
-    async with asyncio.TaskGroup() as group:
-        group.create_task(operator)
-        await ready.wait()
-        # kopf has put its own handlers in place of ours; stopping its way takes five seconds.
-        take_signals()
-        started.set()
+    # kopf has put its own handlers in place of ours; stopping its way takes five seconds.
+    take_signals()
+    await kopf.run_tasks(tasks, ignored=others)
 
 
 def kopf_settings() -> kopf.OperatorSettings:
