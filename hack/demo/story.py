@@ -73,9 +73,12 @@ def _burst(url: str) -> None:
 
 
 def _show_metrics(url: str) -> None:
-    print(f"\n$ curl {url}/metrics | grep -E 'neuroncore_utilization|execution_status|neuron_model_requests'")
+    print(
+        f"\n$ curl {url}/metrics | grep -E '^(neuroncore_utilization|execution_status|neuron_model_requests)' | grep -v ' 0.0$'"
+    )
     lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
-    print("\n".join(line for line in lines if line.startswith(SHOWN_METRICS)))
+    shown = [line for line in lines if line.startswith(SHOWN_METRICS) and not line.endswith(" 0.0")]
+    print("\n".join(shown))
 
 
 def _say_what_next(kube: Kube) -> None:

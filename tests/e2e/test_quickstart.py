@@ -41,12 +41,8 @@ def test_example_serves_text_metrics_and_a_truthful_status(world: World, sentime
         "Reconciling": "False",
         "Stalled": "False",
     }
-
-
-def test_pods_hold_neuron_cores_and_nobody_else_does(world: World, sentiment: str) -> None:
     containers = [container for pod in world.pods(sentiment) for container in pod["spec"]["containers"]]
-    asked = [container["resources"]["limits"].get("aws.amazon.com/neuroncore") for container in containers]
-    assert asked == ["1", "1"]
+    assert [container["resources"]["limits"]["aws.amazon.com/neuroncore"] for container in containers] == ["1", "1"]
 
 
 def test_the_users_own_application_answers_through_the_runtime_beside_it(world: World) -> None:

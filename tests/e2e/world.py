@@ -1,7 +1,5 @@
 """One story's corner of the cluster, in the words the stories use."""
 
-import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,22 +69,3 @@ class World:
     def forward(self, name: str) -> Iterator[str]:
         with self.kube.forward(f"svc/{name}", 80, self.namespace) as url:
             yield url
-
-    def watch_readiness(self, name: str) -> "subprocess.Popen[str]":
-        """Start a watch that prints Ready's status and reason at every change; the caller ends it."""
-        columns = '{.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].reason}'
-        command = [
-            "kubectl",
-            "get",
-            "neuronmodel",
-            name,
-            "-n",
-            self.namespace,
-            "--watch",
-            "-o",
-            f"jsonpath={columns}{{'\\n'}}",
-        ]
-        return subprocess.Popen(command, env=self.kube.environment(), stdout=subprocess.PIPE, text=True)
-
-    def as_json(self, name: str) -> str:
-        return json.dumps(self.model(name).get("status", {}), indent=2)
