@@ -18,7 +18,7 @@ SENTENCES = (
     "I expected little, and still it managed to disappoint me.",
 )
 BURST_REQUESTS, BURST_CONCURRENCY = 400, 16
-SHOWN_METRICS = ("neuroncore_utilization_ratio{", "execution_status_total{", "neuron_model_requests_total{")
+SHOWN_METRICS = ("neuroncore_utilization_ratio", "execution_status_total", "neuron_model_requests_total")
 
 
 def tell(kube: Kube) -> None:
@@ -73,9 +73,7 @@ def _burst(url: str) -> None:
 
 
 def _show_metrics(url: str) -> None:
-    print(
-        f"\n$ curl {url}/metrics | grep -E '^(neuroncore_utilization|execution_status|neuron_model_requests)' | grep -v ' 0.0$'"
-    )
+    print(f"\n$ curl {url}/metrics | grep -E '^({'|'.join(SHOWN_METRICS)})' | grep -v ' 0.0$'")
     lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
     shown = [line for line in lines if line.startswith(SHOWN_METRICS) and not line.endswith(" 0.0")]
     print("\n".join(shown))
