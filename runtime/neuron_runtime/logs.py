@@ -27,9 +27,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up(level: str) -> None:
-    """Send every logger's lines to stderr in this form."""
+    """Send every logger's lines to stderr in this form: our own from `level` on, those of libraries from warning on.
+
+    Libraries say per connection what we say per request, and some, at debug, what was in it.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # uvicorn says per connection what we say per request, and calls every shutdown an error.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    ours = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(ours, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger("neuron_runtime").setLevel(ours)
