@@ -92,7 +92,7 @@ class ServeSettings(BaseSettings):
     simulated_row: str | None = Field(
         None,
         description="Simulated engine: take cores, batch, calls in flight and time from a row of AWS's published "
-        "Inf2 results, such as resnet18 or resnet18:real-time.",
+        "Inf2 results (neuron_runtime/data/inf2-benchmarks.csv), such as resnet18 or resnet18:real-time.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log lines to write. debug has one line per request."

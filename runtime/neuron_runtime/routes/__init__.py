@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -62,30 +64,6 @@ class Routes:
         return send_and_close
 
 
-def _quiet_routes(service: Service) -> Router:
-    handlers = Handlers(service)
-    paths: list[tuple[str, Callable[[Request], Awaitable[Response]]]] = [
-        ("/health", handlers.health),
-        ("/metrics", handlers.metrics),
-        ("/v1/models", handlers.openai_models),
-        ("/v2", handlers.server),
-        ("/v2/health/live", handlers.live),
-        ("/v2/health/ready", handlers.ready),
-        ("/v2/models/{model}", handlers.model),
-        ("/v2/models/{model}/ready", handlers.model_ready),
-        ("/v2/models/{model}/versions/{version}", handlers.model),
-        ("/v2/models/{model}/versions/{version}/ready", handlers.model_ready),
-    ]
-    posts = [
-        Route("/v2/models/{model}/infer", handlers.unknown_model, methods=["POST"]),
-        Route("/v2/models/{model}/versions/{version}/infer", handlers.unknown_model, methods=["POST"]),
-        Route("/predict", handlers.unknown_model, methods=["POST"]),
-        Route("/v1/embeddings", handlers.unknown_model, methods=["POST"]),
-    ]
-    gets = [Route(path, handler, methods=["GET"]) for path, handler in paths]
-    return Router(routes=[*gets, *posts])
-
-
 class Handlers:
     """The endpoints that are not hot: health, metadata, metrics."""
 
@@ -139,6 +117,49 @@ class Handlers:
             raise UnknownPathError(
                 f"model '{name}' has no version '{version}' here; version '{served.version}' is served"
             )
+
+
+@dataclass(frozen=True)
+class Path:
+    """One path of the server; `meaning` is its row on the reference page."""
+
+    method: str
+    template: str
+    meaning: str
+    answer: Callable[[Handlers, Request], Awaitable[Response]]
+
+
+PATHS = (
+    Path("POST", "/predict", "A text or a list of texts in, label and confidence out.", Handlers.unknown_model),
+    Path("POST", "/v1/embeddings", "A text or a list of texts in, vectors out, as OpenAI's.", Handlers.unknown_model),
+    Path(
+        "POST", "/v2/models/{model}/infer", "Tensors in, tensors out (Open Inference Protocol).", Handlers.unknown_model
+    ),
+    Path(
+        "POST", "/v2/models/{model}/versions/{version}/infer", "The same, naming the version.", Handlers.unknown_model
+    ),
+    Path("GET", "/health", "200 while the model is served, else 503 with the reason.", Handlers.health),
+    Path("GET", "/metrics", "Every metric, in Prometheus' text format.", Handlers.metrics),
+    Path("GET", "/v1/models", "The served model, in OpenAI's list.", Handlers.openai_models),
+    Path("GET", "/v2", "Name and version of the server.", Handlers.server),
+    Path("GET", "/v2/health/live", "200 while the process answers.", Handlers.live),
+    Path(
+        "GET",
+        "/v2/health/ready",
+        "200 while a worker is ready and the pod is not told to go, else 503.",
+        Handlers.ready,
+    ),
+    Path("GET", "/v2/models/{model}", "Inputs and outputs of the model.", Handlers.model),
+    Path("GET", "/v2/models/{model}/ready", "As /v2/health/ready, for this model.", Handlers.model_ready),
+    Path("GET", "/v2/models/{model}/versions/{version}", "The same as without a version.", Handlers.model),
+    Path("GET", "/v2/models/{model}/versions/{version}/ready", "The same as without a version.", Handlers.model_ready),
+)
+
+
+def _quiet_routes(service: Service) -> Router:
+    """Every path; a POST comes here only when its model or version is not the served one."""
+    handlers = Handlers(service)
+    return Router([Route(path.template, partial(path.answer, handlers), methods=[path.method]) for path in PATHS])
 
 
 def _json(document: object, status: int = 200) -> Response:
