@@ -5,7 +5,6 @@ mapping of its reports to metrics is `monitor_report`'s.
 """
 
 import asyncio
-import contextlib
 import logging
 import re
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from neuron_runtime.child_processes import kill
 from neuron_runtime.metrics import Metrics
 from neuron_runtime.monitor_report import FAMILIES, UP, Family, Report, monitor_config, read_report
 
@@ -138,8 +138,7 @@ class NeuronMonitor:
         try:
             await self._read(process.stdout)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            kill(process)
             code = await process.wait()
         self.collector.trouble = f"neuron-monitor ended (exit code {code})"
         log.warning("neuron-monitor ended", extra={"exitCode": code})

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from neuron_runtime.child_processes import kill
 from neuron_runtime.cores import VISIBLE_CORES, cores_from_device_nodes, cores_from_neuron_ls, parse_core_list
 from neuron_runtime.termination import FatalError, Reason
 
@@ -46,7 +47,7 @@ async def _from_neuron_ls(environment: Mapping[str, str]) -> tuple[int, ...]:
     try:
         output, _ = await asyncio.wait_for(process.communicate(), NEURON_LS_SECONDS)
     except TimeoutError:
-        process.kill()
+        kill(process)
         await process.wait()
         return ()
     return cores_from_neuron_ls(output)

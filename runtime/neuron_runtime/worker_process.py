@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 import neuron_runtime
 from neuron_runtime.batch_policy import Slot
+from neuron_runtime.child_processes import kill
 from neuron_runtime.health import WorkerState
 from neuron_runtime.messages import Failed, Fatal, Frame, FrameReader, Ping, Pong, Progress, Result, Run, Start, encode
 from neuron_runtime.supervision import Ending
@@ -131,8 +132,8 @@ class WorkerProcess(asyncio.Protocol):
 
     def kill(self) -> None:
         """SIGKILL: a core comes free when its process is gone, and a hung one hears nothing else."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        if self._process is not None:
+            kill(self._process)
 
     def close(self) -> None:
         """Let it finish what it has and end."""
