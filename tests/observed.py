@@ -20,8 +20,9 @@ def running(since: str = T0) -> Body:
     return {"running": {"startedAt": since}}
 
 
-def terminated(exit_code: int = 1, reason: str = "Error", message: str = "") -> Body:
-    return {"terminated": {"exitCode": exit_code, "reason": reason, "message": message, "finishedAt": T0}}
+def terminated(exit_code: int = 1, reason: str = "Error", message: str = "", since: str = T0) -> Body:
+    ended = {"exitCode": exit_code, "reason": reason, "message": message, "startedAt": since, "finishedAt": since}
+    return {"terminated": ended}
 
 
 def condition(kind: str, status: str, at: str = T0, **more: Any) -> Body:
@@ -40,6 +41,14 @@ def pod(name: str = "pod-1", *containers: Body, init: tuple[Body, ...] = (), rev
     }
 
 
+def failed_pod(name: str, reason: str, message: str, created: str = T0) -> Body:
+    """As the kubelet leaves a pod that it refused or evicted: nothing in it runs, nothing restarts it."""
+    body = pod(name, phase="Failed", reason=reason, message=message)
+    body["metadata"]["creationTimestamp"] = created
+    body["spec"] = {"nodeName": "n1"}
+    return body
+
+
 def unschedulable_pod(name: str = "pod-1", message: str = "0/1 nodes are available", **more: Any) -> Body:
     scheduled = condition("PodScheduled", "False", reason="Unschedulable", message=message)
     return pod(name, phase="Pending", conditions=[scheduled], **more)
@@ -47,7 +56,8 @@ def unschedulable_pod(name: str = "pod-1", message: str = "0/1 nodes are availab
 
 def deployment(generation: int = 1, observed: int = 1, conditions: tuple[Body, ...] = (), **counts: int) -> Body:
     status = {"observedGeneration": observed, "conditions": list(conditions), **counts}
-    return {"metadata": {"name": "sentiment", "generation": generation}, "status": status}
+    metadata = {"name": "sentiment", "generation": generation}
+    return {"metadata": metadata, "spec": {"replicas": 2}, "status": status}
 
 
 def node(name: str = "n1", instance_type: str = "inf2.xlarge", cores: int = 2, **over: Any) -> Body:

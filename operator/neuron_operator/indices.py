@@ -13,7 +13,7 @@ from neuron_operator import names
 Body = dict[str, Any]
 
 CHILD_KINDS: Final = ("Deployment", "Service", "PodDisruptionBudget", "ControllerRevision")
-POD_STATUS: Final = ("phase", "reason", "conditions", "initContainerStatuses", "containerStatuses")
+POD_STATUS: Final = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 POD_SPEC: Final = ("nodeName", "schedulerName")
 METADATA: Final = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",

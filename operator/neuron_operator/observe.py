@@ -22,11 +22,8 @@ class Termination:
     exit_code: int
     reason: str
     message: str
+    started_at: datetime | None
     finished_at: str
-
-    @property
-    def is_failure(self) -> bool:
-        return self.exit_code != 0 or self.reason == "OOMKilled"
 
 
 @dataclass(frozen=True)
@@ -42,13 +39,23 @@ class ObservedContainer:
     running_since: datetime | None
     last_end: Termination | None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether its latest end was a failure: for all but init containers, which are meant to end, each one is."""
+        end = self.last_end
+        return end is not None and (not self.is_init or end.exit_code != 0 or end.reason == "OOMKilled")
+
 
 @dataclass(frozen=True)
 class ObservedPod:
     name: str
     revision: str
+    node: str
+    created_at: datetime | None
     is_terminating: bool
     phase: str
+    phase_reason: str
+    phase_message: str
     is_ready: bool
     readiness_changed_at: datetime | None
     unschedulable_since: str | None
@@ -61,6 +68,7 @@ class ObservedDeployment:
     """Counts of pods; `is_current` once the controller has seen the generation that we applied."""
 
     is_current: bool = False
+    wanted: int = 0
     replicas: int = 0
     ready: int = 0
     updated: int = 0
@@ -89,6 +97,7 @@ def observe_deployment(body: Body | None) -> ObservedDeployment:
     is_refused = failing.get("status") == "True"
     return ObservedDeployment(
         is_current=status.get("observedGeneration", 0) >= body["metadata"].get("generation", 0),
+        wanted=body["spec"].get("replicas", 1),
         replicas=status.get("replicas", 0),
         ready=status.get("readyReplicas", 0),
         updated=status.get("updatedReplicas", 0),
@@ -130,8 +139,12 @@ def _observe_pod(body: Body) -> ObservedPod:
     return ObservedPod(
         name=body["metadata"]["name"],
         revision=revision_of(body),
+        node=body.get("spec", {}).get("nodeName", ""),
+        created_at=parse_time(body["metadata"].get("creationTimestamp")),
         is_terminating="deletionTimestamp" in body["metadata"],
         phase=status.get("phase", ""),
+        phase_reason=str(status.get("reason", "")),
+        phase_message=str(status.get("message", "")),
         is_ready=conditions.get("Ready", {}).get("status") == "True",
         readiness_changed_at=parse_time(ready.get("lastTransitionTime")),
         unschedulable_since=scheduled.get("lastTransitionTime", "") if is_unschedulable else None,
@@ -169,5 +182,6 @@ def _termination(ended: Body) -> Termination:
         exit_code=int(ended.get("exitCode", 0)),
         reason=str(ended.get("reason", "")),
         message=str(ended.get("message", "")),
+        started_at=parse_time(ended.get("startedAt")),
         finished_at=str(ended.get("finishedAt") or ""),
     )

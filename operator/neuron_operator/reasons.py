@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from neuron_operator import names
 from neuron_operator.api.conditions import Reason
 from neuron_operator.capacity import Capacity, explain_unschedulable
-from neuron_operator.observe import ObservedContainer, ObservedDeployment, ObservedPod
+from neuron_operator.observe import ObservedContainer, ObservedDeployment, ObservedPod, Termination
 from neuron_operator.placement import Placement
 
 # A container that crashes in a loop is ready for moments; its reason holds until it stayed ready this long.
@@ -27,6 +28,10 @@ IMAGE_REASONS: Final = frozenset(
 CONFIG_REASONS: Final = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PostStartHookError"}
 )
+# Why a node ends a pod that it ran; whatever else a failed pod has as its reason, the node never let it start.
+ENDED_BY_NODE: Final = frozenset({"Evicted", "NodeShutdown", "Preempting", "Shutdown", "Terminated"})
+# What the kubelet's SIGTERM, and the SIGKILL that follows it, leave as an exit code.
+KILLED: Final = frozenset({137, 143})
 # What the runtime may say in a termination message, most specific first.
 RUNTIME_REASONS: Final = (
     Reason.HARDWARE_ERROR,
@@ -78,12 +83,17 @@ def find_failure(
     capacity: Capacity,
     now: datetime,
 ) -> Failure | None:
-    """The failure to tell about: of containers, then of pods that can't be created, then of pods without a node."""
+    """The failure to tell about: of containers, then of pods that can't be created, that have no node, that a node
+    refused or ended."""
     living = [pod for pod in pods if not pod.is_terminating and pod.phase not in ("Succeeded", "Failed")]
     found = [failure for pod in living for failure in _container_failures(pod, now)]
     if found:
         return min(found, key=lambda failure: (ORDER.index(failure.reason), failure.pod, failure.container))
-    return _refusal(deployment) or _unschedulable(living, placement, capacity)
+    return (
+        _refusal(deployment)
+        or _unschedulable(living, placement, capacity)
+        or (_failed_pod(pods) if deployment.available < deployment.wanted else None)
+    )
 
 
 def _container_failures(pod: ObservedPod, now: datetime) -> Iterator[Failure]:
@@ -106,17 +116,14 @@ def _container_failure(pod: ObservedPod, container: ObservedContainer, now: date
         )
     if container.state == "running":
         return _failure_while_running(pod, container, now)
-    if container.last_end is not None and container.last_end.is_failure:
-        return _ended(pod, container)
-    return None
+    return _ended(pod, container) if container.has_failed else None
 
 
 def _failure_while_running(pod: ObservedPod, container: ObservedContainer, now: datetime) -> Failure | None:
     changed, started = pod.readiness_changed_at, container.running_since
-    had_failed = container.last_end is not None and container.last_end.is_failure
     if container.is_ready:
         holds_until = (changed or now) + HOLD
-        return _ended(pod, container, holds_until) if had_failed and now < holds_until else None
+        return _ended(pod, container, holds_until) if container.has_failed and now < holds_until else None
     was_ready_since_start = changed is not None and started is not None and changed > started
     if not container.is_init and container.is_started and was_ready_since_start:
         return Failure(
@@ -125,9 +132,9 @@ def _failure_while_running(pod: ObservedPod, container: ObservedContainer, now: 
             f"See what it says: kubectl logs {pod.name} -c {container.name}.",
             pod.name,
             container.name,
-            since=changed.isoformat().replace("+00:00", "Z") if changed else "",
+            since=_moment(changed),
         )
-    return _ended(pod, container) if had_failed else None
+    return _ended(pod, container) if container.has_failed else None
 
 
 def _ended(pod: ObservedPod, container: ObservedContainer, holds_until: datetime | None = None) -> Failure:
@@ -139,20 +146,41 @@ def _ended(pod: ObservedPod, container: ObservedContainer, holds_until: datetime
 
 
 def _untold(pod: ObservedPod, container: ObservedContainer) -> tuple[Reason, str, str]:
+    """What the way it ended tells, where the container itself said nothing.
+
+    | ended                          | had been ready | reason      |
+    |--------------------------------|----------------|-------------|
+    | as OOMKilled                   | whatever       | OutOfMemory |
+    | by SIGTERM or SIGKILL          | never          | ProbeFailing|
+    | otherwise                      | whatever       | CrashLoop   |
+    """
     end = container.last_end
-    if end is not None and end.reason == "OOMKilled":
+    assert end is not None, "only a container that ended is asked how"
+    if end.reason == "OOMKilled":
         return (
             Reason.OUT_OF_MEMORY,
             "The container was killed because it used more host memory than its limit",
             "Raise spec.resources.limits.memory, or that of the container in spec.pod.containers.",
         )
-    code = end.exit_code if end is not None else 0
-    killed = " (killed: often by a failing liveness or startup probe)" if code in (137, 143) else ""
-    return (
-        Reason.CRASH_LOOP,
-        f"The container ended with exit code {code}{killed}",
-        f"See what it said: kubectl logs {pod.name} -c {container.name} --previous.",
-    )
+    logs = f"kubectl logs {pod.name} -c {container.name} --previous"
+    was_killed = end.exit_code in KILLED
+    if was_killed and not container.is_init and not _had_been_ready(pod, end):
+        return (
+            Reason.PROBE_FAILING,
+            f"The container was killed (exit code {end.exit_code}) before it was ever ready, most likely because its "
+            "startup probe kept failing",
+            f"See what held it up: {logs}; kubectl describe pod {pod.name} shows the probe.",
+        )
+    cause = " (killed: often by a failing liveness probe)" if was_killed else ""
+    if end.exit_code == 0:
+        cause = ", although it is meant to go on running"
+    return Reason.CRASH_LOOP, f"The container ended with exit code {end.exit_code}{cause}", f"See what it said: {logs}."
+
+
+def _had_been_ready(pod: ObservedPod, end: Termination) -> bool:
+    """Readiness that was lost during the container's last run had been gained in it."""
+    changed = pod.readiness_changed_at
+    return changed is not None and end.started_at is not None and changed > end.started_at
 
 
 def parse_termination_message(text: str) -> tuple[Reason, str, str] | None:
@@ -164,6 +192,10 @@ def parse_termination_message(text: str) -> tuple[Reason, str, str] | None:
     if not isinstance(said, dict) or said.get("reason") not in RUNTIME_REASONS:
         return None
     return Reason(said["reason"]), _text(said.get("message")) or str(said["reason"]), _text(said.get("hint"))
+
+
+def _moment(moment: datetime | None) -> str:
+    return moment.isoformat().replace("+00:00", "Z") if moment is not None else ""
 
 
 def _text(value: Any) -> str:
@@ -206,3 +238,34 @@ def _unschedulable(pods: Sequence[ObservedPod], placement: Placement, capacity: 
     shortage = explain_unschedulable(placement, capacity, len(waiting), waiting[0].scheduler_message)
     since = min(pod.unschedulable_since or "" for pod in waiting)
     return Failure(shortage.reason, shortage.message, shortage.hint, waiting[0].name, since=since)
+
+
+def _failed_pod(pods: Sequence[ObservedPod]) -> Failure | None:
+    """The first pod that a node refused or ended since the last one that became ready; the Deployment replaces it, but
+    it stays as a witness. The first, because in a loop of refusals every later one would be another status."""
+    latest_ready = max((pod.created_at for pod in pods if pod.is_ready and pod.created_at is not None), default=None)
+    failed = [
+        (pod.created_at, pod.name, pod)
+        for pod in pods
+        if pod.phase == "Failed" and pod.phase_reason and pod.created_at is not None and not pod.is_terminating
+        if latest_ready is None or pod.created_at >= latest_ready
+    ]
+    if not failed:
+        return None
+    created_at, _, pod = min(failed, key=lambda found: found[:2])
+    reason, did, hint = _by_node(pod)
+    message = f"Node {pod.node or '(unknown)'} {did} pod {pod.name}: {_text(pod.phase_message) or pod.phase_reason}"
+    return Failure(reason, message, hint, pod.name, since=_moment(pod.readiness_changed_at or created_at))
+
+
+def _by_node(pod: ObservedPod) -> tuple[Reason, str, str]:
+    if pod.phase_reason in ENDED_BY_NODE:
+        return Reason.EVICTED, "ended", "A new pod is started; if it happens again, give the node what it ran out of."
+    if names.RESOURCE_NEURON in f"{pod.phase_reason} {pod.phase_message}":
+        return (
+            Reason.INSUFFICIENT_NEURON_CORES,
+            "refused",
+            "The scheduler counts NeuronCores there that the device plugin does not give: look at the plugin's pod on "
+            "that node, and at the health of its devices.",
+        )
+    return Reason.UNSCHEDULABLE, "refused", "A new pod is tried; compare the node with it: kubectl describe pod."

@@ -140,6 +140,18 @@ def test_a_crash_loop_does_not_flicker_and_ends_by_itself(api: Api) -> None:
     api.wait_for("neuronmodels", "sentiment", has_reason("Serving"), timeout_s=15)
 
 
+def test_a_pod_that_the_node_refuses_is_told_though_another_is_being_started(api: Api) -> None:
+    settled(api, model())
+    set_deployment_status(api, ready=0)
+    words = f"Pod was rejected: Allocate failed due to requested number of devices unavailable for {CORES}"
+    create_pod(api, "sentiment-1", phase="Failed", reason="UnexpectedAdmissionError", message=words)
+    create_pod(api, "sentiment-2", phase="Pending")
+    refused = api.wait_for("neuronmodels", "sentiment", has_reason("InsufficientNeuronCores"), timeout_s=5)
+    assert words in condition(refused)["message"]
+    set_deployment_status(api, ready=2)
+    api.wait_for("neuronmodels", "sentiment", has_reason("Serving"), timeout_s=5)
+
+
 def test_a_model_without_a_node_is_told_what_is_missing_as_nodes_change(api: Api, node: str) -> None:
     settled(api, model())
     set_cores(api, node, 0)

@@ -17,6 +17,7 @@ from observed import (
     condition,
     container,
     deployment,
+    failed_pod,
     node,
     pod,
     running,
@@ -49,6 +50,10 @@ CONTAINERS = [
     pytest.param(container(state=terminated(0, "OOMKilled")), "OutOfMemory", id="oom-of-a-child-process"),
     pytest.param(container(state=waiting("CrashLoopBackOff"), lastState=terminated(2)), "CrashLoop", id="crash-loop"),
     pytest.param(container(state=running(), lastState=terminated(2)), "CrashLoop", id="between-two-crashes"),
+    pytest.param(container(state=terminated(0, "Completed")), "CrashLoop", id="ended-as-if-it-were-done"),
+    pytest.param(container(state=waiting("CrashLoopBackOff"), lastState=terminated(0)), "CrashLoop", id="and-again"),
+    pytest.param(container(state=waiting("CrashLoopBackOff"), lastState=terminated(137)), "ProbeFailing", id="killed"),
+    pytest.param(container(state=running(), lastState=terminated(143)), "ProbeFailing", id="told-to-stop"),
     *(
         pytest.param(
             container(state=waiting("CrashLoopBackOff"), lastState=terminated(3, message=told(reason))),
@@ -79,7 +84,6 @@ HEALTHY = [
     pytest.param(container(state=running()), id="starting"),
     pytest.param(container(state=waiting("ContainerCreating")), id="creating"),
     pytest.param(container(state=waiting("PodInitializing")), id="initializing"),
-    pytest.param(container(state=terminated(0, "Completed")), id="completed"),
 ]
 
 
@@ -102,6 +106,20 @@ def test_a_pod_that_was_ready_and_is_not_any_more_fails_its_probe_whatever_happe
     assert failure_of(pod("pod-1", status, conditions=[unready])).reason == Reason.PROBE_FAILING
 
 
+@pytest.mark.parametrize(
+    ("unready_since", "reason"),
+    [("2025-12-31T23:59:00Z", "ProbeFailing"), ("2026-01-01T00:05:00Z", "CrashLoop")],
+    ids=["never-ready", "had-been-ready"],
+)
+def test_a_container_killed_before_it_was_ever_ready_names_the_startup_probe(unready_since: str, reason: str) -> None:
+    killed = container(state=waiting("CrashLoopBackOff"), lastState=terminated(137, since=T0))
+    unready = condition("ContainersReady", "False", unready_since)
+    found = failure_of(pod("pod-1", killed, conditions=[unready]))
+    assert found.reason == reason
+    assert ("startup probe" in found.sentence) == (reason == "ProbeFailing")
+    assert "--previous" in found.hint
+
+
 def test_an_init_container_that_succeeded_at_last_is_no_failure_any_more() -> None:
     fetched = container("fetch", terminated(0, "Completed"), lastState=terminated(3))
     assert failure_of(pod("pod-1", container(state=running()), init=(fetched,))) is None
@@ -113,10 +131,74 @@ def test_the_most_specific_of_several_reasons_is_told_and_pods_are_taken_by_name
     assert failure_of(pod("a", crash), pod("c", init=(corrupt,)), pod("b", init=(corrupt,))).pod == "b"
 
 
-def test_pods_that_end_or_ended_do_not_count() -> None:
+def test_pods_that_end_do_not_count() -> None:
     leaving = pod("a", container(state=terminated(143)))
     leaving["metadata"]["deletionTimestamp"] = T0
-    assert failure_of(leaving, pod("b", container(state=terminated(1)), phase="Failed")) is None
+    assert failure_of(leaving) is None
+
+
+SHORT = deployment(replicas=2, readyReplicas=1, availableReplicas=1)
+UNAVAILABLE = (
+    "Pod was rejected: Allocate failed due to requested number of devices unavailable for aws.amazon.com/neuroncore. "
+    "Requested: 2, Available: 0, which is unexpected"
+)
+LOW = "The node was low on resource: ephemeral-storage. "
+FAILED = [
+    pytest.param("UnexpectedAdmissionError", UNAVAILABLE, "InsufficientNeuronCores", id="device-plugin"),
+    pytest.param("OutOfaws.amazon.com/neuroncore", "Pod was rejected", "InsufficientNeuronCores", id="out-of-cores"),
+    pytest.param("UnexpectedAdmissionError", "Pod was rejected: no cpuset", "Unschedulable", id="admission"),
+    pytest.param("NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed", "Unschedulable", id="affinity"),
+    pytest.param("OutOfcpu", "Pod was rejected: Node didn't have enough resource", "Unschedulable", id="cpu"),
+    pytest.param("Evicted", LOW, "Evicted", id="evicted"),
+    pytest.param("Terminated", "Pod was terminated in response to imminent node shutdown.", "Evicted", id="shutdown"),
+]
+
+
+@pytest.mark.parametrize(("said", "message", "reason"), FAILED)
+def test_a_pod_that_a_node_refused_or_ended_is_told(said: str, message: str, reason: str) -> None:
+    found = failure_of(failed_pod("pod-1", said, message), pod("pod-2"), of=SHORT)
+    assert (found.reason, found.pod) == (reason, "pod-1")
+    assert message.strip().rstrip(".") in found.sentence
+    assert "n1" in found.sentence
+    assert found.since == T0
+    assert found.hint
+
+
+def ready_pod(created: str) -> dict[str, Any]:
+    body = pod("ready", conditions=[condition("Ready", "True")])
+    body["metadata"]["creationTimestamp"] = created
+    return body
+
+
+FIRST, SECOND = "2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z"
+
+
+@pytest.mark.parametrize(
+    ("others", "of", "is_told"),
+    [
+        pytest.param([], SHORT, True, id="alone"),
+        pytest.param([ready_pod(T0)], SHORT, True, id="an-earlier-pod-serves"),
+        pytest.param([ready_pod(FIRST)], SHORT, True, id="one-of-the-same-second-serves"),
+        pytest.param([ready_pod(SECOND)], SHORT, False, id="a-later-pod-became-ready"),
+        pytest.param([ready_pod(T0)], deployment(replicas=2, availableReplicas=2), False, id="no-replica-is-missing"),
+        pytest.param([ready_pod(T0)], None, False, id="no-deployment"),
+    ],
+)
+def test_a_failed_pod_counts_until_a_later_one_is_ready(
+    others: list[dict[str, Any]], of: dict[str, Any] | None, is_told: bool
+) -> None:
+    found = failure_of(failed_pod("pod-1", "Evicted", LOW, FIRST), *others, of=of)
+    assert (found is not None) == is_told
+
+
+def test_a_pod_that_runs_explains_more_than_one_that_failed() -> None:
+    crash = pod("b", container(state=waiting("CrashLoopBackOff"), lastState=terminated(1)))
+    assert failure_of(failed_pod("a", "Evicted", LOW), crash, of=SHORT).reason == Reason.CRASH_LOOP
+
+
+def test_of_many_failed_pods_the_same_one_is_told_however_many_follow() -> None:
+    refused = [failed_pod("z", "NodeAffinity", "first", FIRST), failed_pod("a", "NodeAffinity", "second", SECOND)]
+    assert [failure_of(*refused[:count], of=SHORT).pod for count in (1, 2)] == ["z", "z"]
 
 
 @pytest.mark.parametrize(

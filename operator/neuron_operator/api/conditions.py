@@ -50,6 +50,7 @@ class Reason(StrEnum):
     INVALID_CONFIGURATION = "InvalidConfiguration"
     CRASH_LOOP = "CrashLoop"
     PROBE_FAILING = "ProbeFailing"
+    EVICTED = "Evicted"
     ROLLOUT_STALLED = "RolloutStalled"
     QUOTA_EXCEEDED = "QuotaExceeded"
     NAME_CONFLICT = "NameConflict"

@@ -95,7 +95,16 @@ MEANINGS: dict[Reason, Meaning] = {
         POD, "The runtime refuses its settings.", "Correct what the message names, under spec.serving or spec.pod.env."
     ),
     Reason.CRASH_LOOP: Meaning(POD, "A container keeps ending.", "Read its logs: kubectl logs --previous."),
-    Reason.PROBE_FAILING: Meaning(POD, "A container runs but does not become ready.", "Read its logs."),
+    Reason.PROBE_FAILING: Meaning(
+        POD,
+        "A container runs but its readiness probe fails, or it was killed before it was ever ready.",
+        "Read its logs, with --previous if it was killed; kubectl describe pod shows the probes.",
+    ),
+    Reason.EVICTED: Meaning(
+        POD,
+        "A node ended a pod: it ran out of disk or memory, or shut down.",
+        "Wait for the pod that replaces it; if it happens again, use larger nodes or raise spec.resources.",
+    ),
     Reason.ROLLOUT_STALLED: Meaning(
         ROLLOUT,
         "The new version made no progress within spec.rollout.progressDeadlineSeconds; the old one serves on.",
