@@ -1,11 +1,11 @@
 """Decides what one reconcile writes to the children: parse, place, freeze, render, compare. Pure.
 
-`reconcile.py` gives it what the indices know and carries out the answer. A refusal leaves every child as it is, so that
-the last good version goes on serving.
+`reconcile.py` gives it what the indices know and carries out the answer. A model that can't be placed keeps the
+template that it runs, and is scaled and repaired with it: the last good version goes on serving.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from neuron_operator import names
@@ -15,7 +15,7 @@ from neuron_operator.changes import Change, change_to, with_desired_hash
 from neuron_operator.errors import InvalidSpecError
 from neuron_operator.placement import Placement, Rejection, choose_placement
 from neuron_operator.render import desired_children, owner_reference, pod_template
-from neuron_operator.revisions import Frozen, freeze_template
+from neuron_operator.revisions import Frozen, freeze_template, last_good
 from neuron_operator.settings import Settings
 
 Body = dict[str, Any]
@@ -25,7 +25,7 @@ IMMUTABLE = {"ControllerRevision": ("data",)}
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why nothing can be rendered or written, in the words of the status."""
+    """Why the spec as it is can't be rendered or written, in the words of the status."""
 
     reason: Reason
     message: str
@@ -44,7 +44,8 @@ class Known:
 
 @dataclass(frozen=True)
 class Plan:
-    """Children to adopt from an earlier owner, to apply and to delete, in this order; or why not."""
+    """Children to adopt from an earlier owner, to apply and to delete, in this order. With a refusal these are what the
+    last good version needs, if there is one."""
 
     model: NeuronModel | None = None
     placement: Placement | None = None
@@ -62,20 +63,18 @@ def make_plan(known: Known, settings: Settings) -> Plan:
     except InvalidSpecError as error:
         return Plan(refusal=Refusal(Reason.INVALID_SPEC, f"{error}. Correct the fields named here."))
     placement = choose_placement(model.spec, settings)
+    revisions, deployment = known.children.get("ControllerRevision", ()), known.child("Deployment", model.name)
     if isinstance(placement, Rejection):
-        return Plan(model=model, refusal=Refusal(placement.reason, placement.message))
-    deployment = known.child("Deployment", model.name)
-    frozen = freeze_template(
-        model,
-        lambda: pod_template(model, placement, settings),
-        known.children.get("ControllerRevision", ()),
-        deployment,
-    )
-    wanted = (frozen.revision, *desired_children(model, frozen.template))
-    return _compare(known, model, placement, frozen, tuple(with_desired_hash(body) for body in wanted))
+        refused = Plan(model=model, refusal=Refusal(placement.reason, placement.message))
+        running = last_good(model, revisions, deployment)
+        return _compare(known, model, running, refused) if running is not None else refused
+    frozen = freeze_template(model, lambda: pod_template(model, placement, settings), revisions, deployment)
+    return _compare(known, model, frozen, Plan(model=model, placement=placement))
 
 
-def _compare(known: Known, model: NeuronModel, placement: Placement, frozen: Frozen, wanted: Sequence[Body]) -> Plan:
+def _compare(known: Known, model: NeuronModel, frozen: Frozen, decided: Plan) -> Plan:
+    """What is decided already, with the writes that bring the children to it."""
+    wanted = [with_desired_hash(body) for body in (frozen.revision, *desired_children(model, frozen.template))]
     adopt, apply, waits_for = [], [], []
     for desired in wanted:
         live = known.child(desired["kind"], desired["metadata"]["name"])
@@ -84,7 +83,7 @@ def _compare(known: Known, model: NeuronModel, placement: Placement, frozen: Fro
             continue
         owner = controller_of(live) if live is not None else None
         if owner is not None and not is_owner(owner, model):
-            return Plan(model=model, placement=placement, refusal=name_conflict(desired, owner))
+            return replace(decided, refusal=name_conflict(desired, owner))
         if live is not None and (owner is None or owner["uid"] != model.metadata.uid):
             adopt.append(desired)
             continue
@@ -92,8 +91,14 @@ def _compare(known: Known, model: NeuronModel, placement: Placement, frozen: Fro
         change = change_to({name: value for name, value in desired.items() if name not in skipped}, live)
         if change is not None:
             apply.append(change)
-    unwanted = [*frozen.outdated, *_orphans(known, model, wanted)]
-    return Plan(model, placement, frozen.template, None, tuple(adopt), tuple(apply), tuple(unwanted), tuple(waits_for))
+    return replace(
+        decided,
+        template=frozen.template,
+        adopt=tuple(adopt),
+        apply=tuple(apply),
+        delete=(*frozen.outdated, *_orphans(known, model, wanted)),
+        waits_for=tuple(waits_for),
+    )
 
 
 def _orphans(known: Known, model: NeuronModel, wanted: Sequence[Body]) -> list[Body]:

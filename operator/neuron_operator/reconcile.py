@@ -38,7 +38,8 @@ class Reconciler:
             return None
         known = Known(body, {kind: self.indices.of_model(kind, key) for kind in CHILD_KINDS})
         plan = make_plan(known, self.settings)
-        refusal = plan.refusal or await self.writer.carry_out(plan)
+        refused = await self.writer.carry_out(plan)
+        refusal = plan.refusal or refused
         situation = self._observe(key, body, plan, refusal)
         if refusal is None and plan.placement is not None:
             situation = replace(situation, failure=await self._find_failure(situation, plan.placement))

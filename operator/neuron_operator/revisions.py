@@ -42,12 +42,25 @@ def freeze_template(
     | lost         | is of another / none | rendered anew                                         |
     """
     name = names.revision_name(model.name, desired_hash(model.spec.template_intent()))
-    kept = next((revision for revision in revisions if revision["metadata"]["name"] == name), None)
-    if kept is not None:
-        template, number = kept["data"]["template"], int(kept["revision"])
+    kept = _find(revisions, name)
+    template = kept["data"]["template"] if kept is not None else _adopted(deployment, name) or _marked(render(), name)
+    return _frozen(model, name, template, revisions)
+
+
+def last_good(model: NeuronModel, revisions: Sequence[Body], deployment: Mapping[str, Any] | None) -> Frozen | None:
+    """The template that runs, for a model whose present intent can't be placed; without a Deployment the newest."""
+    newest = max(revisions, key=_number, default=None)
+    if deployment is not None:
+        name = revision_of(deployment["spec"]["template"])
     else:
-        number = 1 + max((int(revision["revision"]) for revision in revisions), default=0)
-        template = _adopted(deployment, name) or _marked(render(), name)
+        name = newest["metadata"]["name"] if newest is not None else ""
+    kept = _find(revisions, name)
+    template = kept["data"]["template"] if kept is not None else _adopted(deployment, name)
+    return _frozen(model, name, template, revisions) if name and template is not None else None
+
+
+def _frozen(model: NeuronModel, name: str, template: Body, revisions: Sequence[Body]) -> Frozen:
+    kept = _find(revisions, name)
     revision = {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
@@ -57,10 +70,10 @@ def freeze_template(
             "labels": names.child_labels(model.name),
             "ownerReferences": [owner_reference(model)],
         },
-        "revision": number,
+        "revision": _number(kept) if kept is not None else 1 + max(map(_number, revisions), default=0),
         "data": {"template": template},
     }
-    others = sorted((r for r in revisions if r["metadata"]["name"] != name), key=lambda r: int(r["revision"]))
+    others = sorted((other for other in revisions if other is not kept), key=_number)
     outdated = tuple(others[: max(0, len(others) + 1 - REVISIONS_KEPT)])
     return Frozen(name, template, revision, outdated)
 
@@ -68,6 +81,14 @@ def freeze_template(
 def revision_of(body: Mapping[str, Any]) -> str:
     """The revision that a Deployment or a pod says it is of; empty when it says nothing."""
     return str(body["metadata"].get("annotations", {}).get(ANNOTATION_REVISION, ""))
+
+
+def _find(revisions: Sequence[Body], name: str) -> Body | None:
+    return next((revision for revision in revisions if revision["metadata"]["name"] == name), None)
+
+
+def _number(revision: Mapping[str, Any]) -> int:
+    return int(revision["revision"])
 
 
 def _adopted(deployment: Mapping[str, Any] | None, name: str) -> Body | None:

@@ -1,6 +1,6 @@
 """The loop as a whole against a cluster in memory: writes once, then never; refuses, adopts and waits as planned."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +43,12 @@ class World:
         stored = self.cluster.put(body)
         self.indices.put(body["kind"], stored)
         return stored
+
+    def edit(self, spec: dict[str, Any]) -> None:
+        """The user changes fields of the spec."""
+        body = self.cluster.objects[Ref("NeuronModel", *KEY)]
+        metadata = {**body["metadata"], "generation": body["metadata"]["generation"] + 1}
+        self.write({**body, "metadata": metadata, "spec": {**body["spec"], **spec}})
 
     async def reconcile(self) -> list[tuple[str, str]]:
         """What was asked of the cluster."""
@@ -87,6 +93,54 @@ async def test_a_model_that_is_being_deleted_is_not_touched(world: World, finali
     body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers}
     world.write(body)
     assert await world.reconcile() == []
+
+
+async def refused_after_it_served(world: World, edit: dict[str, Any]) -> dict[str, Any]:
+    """A model that an extension's scheduler placed and whose placement is refused now; its template as it was."""
+    world.reconciler = replace(world.reconciler, settings=settings(scheduler_name="neuron-scheduler"))
+    world.write(model_body(neuronCores=3, replicas=2))
+    await world.reconcile()
+    served: dict[str, Any] = world.cluster.objects[Ref("Deployment", *KEY)]["spec"]["template"]
+    world.reconciler = replace(world.reconciler, settings=settings())
+    world.edit(edit)
+    return served
+
+
+REFUSALS = [
+    pytest.param({}, "SchedulerExtensionRequired", id="setting-removed"),
+    pytest.param({"placement": {"instanceTypes": ["inf2.6xlarge"]}}, "NoMatchingInstanceType", id="wrong-type"),
+]
+
+
+@pytest.mark.parametrize(("edit", "reason"), REFUSALS)
+async def test_a_refused_placement_leaves_the_last_good_version_and_its_scale(
+    world: World, edit: dict[str, Any], reason: str
+) -> None:
+    served = await refused_after_it_served(world, edit)
+    assert await world.reconcile() == [("write_status", "NeuronModel"), ("post_event", reason)]
+    world.edit({"replicas": 5})
+    assert await world.reconcile() == [("apply", "Deployment"), ("write_status", "NeuronModel")]
+    world.edit({"suspend": True})
+    await world.reconcile()
+    spec = world.cluster.objects[Ref("Deployment", *KEY)]["spec"]
+    assert (spec["replicas"], spec["template"]) == (0, served)
+    assert world.ready()["reason"] == reason
+    assert await world.reconcile() == []
+
+
+@pytest.mark.parametrize("kinds", [["Service"], ["Deployment"], ["ControllerRevision"], CREATED[1:]])
+async def test_children_of_a_refused_placement_are_repaired_from_what_is_left(world: World, kinds: list[str]) -> None:
+    served = await refused_after_it_served(world, {"placement": {"instanceTypes": ["inf2.6xlarge"]}})
+    await world.reconcile()
+    for ref in [ref for ref in world.cluster.objects if ref.kind in kinds]:
+        world.indices.drop(ref.kind, world.cluster.objects.pop(ref))
+    assert [kind for what, kind in await world.reconcile() if what == "apply"] == kinds
+    assert world.cluster.objects[Ref("Deployment", *KEY)]["spec"]["template"] == served
+
+
+async def test_a_model_that_was_never_placed_has_no_children(world: World) -> None:
+    world.edit({"placement": {"instanceTypes": ["inf2.6xlarge"]}})
+    assert await world.reconcile() == [("write_status", "NeuronModel"), ("post_event", "NoMatchingInstanceType")]
 
 
 async def test_children_of_an_earlier_self_are_adopted_with_their_template(world: World) -> None:
