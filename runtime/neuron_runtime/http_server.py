@@ -34,6 +34,7 @@ def make_server(routes: Routes, settings: ServeSettings) -> HttpServer:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nothing here asks where a request came from
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.request_timeout_seconds) + GRACE_SECONDS,
