@@ -40,7 +40,7 @@ def _require_free_cores(cluster: Kube) -> None:
 
 @pytest.fixture(scope="session")
 def uploaded(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Bundles in the artifact store by name: a tiny model, the same with a wrong checksum, and one for other shapes."""
+    """Bundles in the artifact store by name: a tiny model, one with a wrong checksum, one that is no program."""
     built = bundles.build(tmp_path_factory.mktemp("bundles"))
     store.upload(kube, built)
     return built
@@ -54,7 +54,8 @@ def world(kube: Kube, uploaded: dict[str, Path]) -> Iterator[World]:
     secret = kube.get("secret", "artifact-store")
     kube.apply({**secret, "metadata": {"name": "artifact-store", "namespace": namespace}})
     yield World(kube=kube, namespace=namespace)
-    kube.kubectl("delete", "neuronmodels", "--all", "-n", namespace, "--cascade=foreground", "--timeout=60s")
     # The next story needs the cores, not the name: pods get no time to drain, the rest goes in the background.
+    kube.kubectl("delete", "neuronmodels", "--all", "-n", namespace, "--timeout=60s")
+    kube.kubectl("wait", "replicasets", "--all", "-n", namespace, "--for=delete", "--timeout=60s")
     kube.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1", "--timeout=120s")
     kube.kubectl("delete", "namespace", namespace, "--wait=false")
