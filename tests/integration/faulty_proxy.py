@@ -72,15 +72,15 @@ class FaultyProxy:
         forward = self._forward
 
         class Handler(BaseHTTPRequestHandler):
-            def _answer(self) -> None:
+            def answer(self) -> None:
                 try:
                     forward(self)
                 except (OSError, httpx.HTTPError, RuntimeError):
                     self.close_connection = True  # one of the two has gone, as at the end of every test
 
-            do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer
-
             def log_message(self, *_: object) -> None:
                 """Nobody reads it."""
 
+        for verb in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            setattr(Handler, f"do_{verb}", Handler.answer)
         return Handler
