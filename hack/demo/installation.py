@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from demo import store
-from demo.kube import Kube
+from demo.kube import CommandError, Kube
 
 ROOT = Path(__file__).parents[2]
 RELEASE, NAMESPACE = "neuron-serving", "neuron-serving-system"
-OPERATOR_IMAGE, RUNTIME_IMAGE = "docker.io/neuron-serving/operator:dev", "docker.io/neuron-serving/runtime:dev"
-STORE_IMAGE = "docker.io/neuron-serving/versitygw:dev"
+OPERATOR_IMAGE = os.environ.get("OPERATOR_IMAGE", "docker.io/neuron-serving/operator:dev")
+RUNTIME_IMAGE = os.environ.get("RUNTIME_IMAGE", "docker.io/neuron-serving/runtime:dev")
+STORE_IMAGE = os.environ.get("STORE_IMAGE", store.IMAGE)
 EXAMPLE_BUNDLES = ("sentiment", "minilm")
 
 
@@ -62,6 +63,12 @@ def build_bundles() -> dict[str, Path]:
 
 
 def load_images() -> None:
+    """Build the images and bring them to the nodes. A cluster that is not ours pulls its own, which must be named."""
+    if os.environ.get("CLUSTER") == "current":
+        unnamed = [name for name in ("OPERATOR_IMAGE", "RUNTIME_IMAGE", "STORE_IMAGE") if name not in os.environ]
+        if unnamed:
+            raise CommandError(f"CLUSTER=current can't be given local images; set {', '.join(unnamed)} to pushed ones")
+        return
     tool("images", "build", "all")
     tool("cluster", "load", OPERATOR_IMAGE, RUNTIME_IMAGE, STORE_IMAGE)
 
@@ -92,7 +99,7 @@ def install() -> Kube:
     with step("3/5 bundles: all-MiniLM-L6-v2 and a sentiment head, traced with torch_neuronx"):
         bundles = build_bundles()
     with step("4/5 artifact store: an S3 server in the cluster"):
-        store.start(kube)
+        store.start(kube, STORE_IMAGE)
         print(f"    {store.upload(kube, bundles) / 1e6:.0f} MB uploaded")
     with step("5/5 chart: helm upgrade --install neuron-serving"):
         install_chart(kube)

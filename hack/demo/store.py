@@ -11,12 +11,13 @@ from demo.kube import Kube
 
 NAMESPACE, SERVICE = "artifact-store", "svc/s3"
 BUCKET = "models"
+IMAGE = "docker.io/neuron-serving/versitygw:dev"
 MANIFEST = Path(__file__).with_name("artifact-store.yaml")
 
 
-def start(kube: Kube) -> None:
+def start(kube: Kube, image: str = IMAGE) -> None:
     """Create the store and the Secret with its credentials, and wait until it answers."""
-    kube.apply(MANIFEST.read_text())
+    kube.apply(MANIFEST.read_text().replace(IMAGE, image))
     kube.kubectl("rollout", "status", "deployment/s3", "-n", NAMESPACE, "--timeout=120s")
 
 
