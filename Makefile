@@ -43,7 +43,7 @@ types: setup ## mypy --strict over source and tests
 
 .PHONY: unit
 unit: setup ## Unit tests (K=expression picks some)
-	@$(PY) -m pytest -q -m "not integration and not e2e" $(if $(K),-k "$(K)")
+	@$(PY) -m pytest -q -m "not integration and not e2e" --ignore tests/integration --ignore tests/e2e $(if $(K),-k "$(K)")
 
 .PHONY: check
 check: lint types unit ## The quick loop: lint, types, unit tests

@@ -273,6 +273,7 @@ def test_embeddings_are_normalized_and_counted(embedder: httpx.Client) -> None:
         ({"input": "a", "dimensions": 3}, 400, "dimensions", "must be 8"),
         ({"input": "a", "encoding_format": "hex"}, 400, "encoding_format", "float or base64"),
         ({}, 400, "input", "field 'input' is missing"),
+        ({"input": ["a", "day " * 17]}, 400, "input[1]", "text 1 has 17 tokens"),
     ],
 )
 def test_embeddings_refuse_in_openai_shape(

@@ -3,6 +3,7 @@
 import pytest
 
 from neuron_runtime.nrt import BY_CODE, Action, classify
+from neuron_runtime.termination import Reason
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,11 @@ def test_classify(text: str, name: str, action: Action) -> None:
 
 def test_every_row_says_what_to_do() -> None:
     assert all(row.hint and row.name.startswith("NRT_") for row in BY_CODE.values())
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(4, Reason.OUT_OF_MEMORY), (6, Reason.HARDWARE_ERROR), (10, Reason.COMPILER_VERSION_MISMATCH)],
+)
+def test_a_load_error_has_the_reason_the_operator_shows(status: int, reason: Reason) -> None:
+    assert classify(f"nrt_load failed: status={status}").reason is reason

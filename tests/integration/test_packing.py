@@ -15,6 +15,8 @@ from neuron_runtime.artifacts import load_bundle
 from neuron_runtime.bundle import Manifest
 from runtime_builders import traced
 
+pytestmark = pytest.mark.integration
+
 IDS, MASK = "--input=input_ids:INT64:-1,6", "--input=attention_mask:INT64:-1,6"
 
 
