@@ -1,7 +1,7 @@
 """Rows in, rows out: the count that decides between 200 and 429."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_runtime.admission import Admission
@@ -50,6 +50,7 @@ def test_rows_returned_by_a_lost_worker_are_never_refused() -> None:
     assert gate.waiting_rows == 16
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8)), max_size=30))
 def test_nothing_leaks_whatever_the_requests_do(plans: list[tuple[int, int]]) -> None:
     gate = admission(capacity=1000)

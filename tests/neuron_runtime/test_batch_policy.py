@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_runtime.batch_policy import Idle, Slot, Take, decide
@@ -66,6 +66,7 @@ def test_a_suspect_waits_for_an_idle_core_and_for_the_other_suspect() -> None:
 requests = st.builds(Request, st.just("r"), st.integers(0, 30), st.sampled_from([BOTH, ONLY_LARGE]), st.booleans())
 
 
+@settings(max_examples=50)
 @given(st.lists(requests, max_size=20), st.sampled_from(list(Slot)), st.booleans())
 def test_every_choice_is_one_the_bucket_holds(queue: list[Request], slot: Slot, suspect_running: bool) -> None:
     choice = decide(queue, FORMS, slot, suspect_running=suspect_running)

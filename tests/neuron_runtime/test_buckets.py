@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_runtime.buckets import (
@@ -70,6 +70,7 @@ def test_a_full_batch_is_not_copied() -> None:
     assert pad_batch([[array]], [(4, 3)], [0])[0] is array
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_every_request_gets_its_own_rows_back_at_its_own_length(data: st.DataObject) -> None:
     """Pad, run a program that works position by position, cut: what comes back is what went in."""
@@ -93,6 +94,7 @@ def test_every_request_gets_its_own_rows_back_at_its_own_length(data: st.DataObj
         row += count
 
 
+@settings(max_examples=50)
 @given(st.permutations(list(range(5))))
 def test_pieces_are_joined_in_row_order_whatever_order_they_came_in(order: list[int]) -> None:
     pieces = [(2 * index, [np.array([2 * index, 2 * index + 1])]) for index in order]

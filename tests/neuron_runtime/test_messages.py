@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_runtime.messages import (
@@ -43,6 +43,7 @@ def test_messages_come_back_equal(message: Message) -> None:
     assert frame.message == message
 
 
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 5), max_size=4), st.integers(1, 40))
 def test_arrays_come_back_from_pieces_of_any_size(rows: list[int], step: int) -> None:
     arrays = [np.arange(count * 3, dtype=np.float32).reshape(count, 3) for count in rows]

@@ -13,7 +13,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "docs/reference/termination-mes
 texts = st.text(max_size=300) | st.builds(lambda text, times: text * times, st.text(max_size=6), st.integers(0, 3000))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.sampled_from(Reason), texts, texts, st.dictionaries(st.text(max_size=9), texts, max_size=3))
 def test_every_message_fits_and_keeps_to_its_schema(
     reason: Reason, message: str, hint: str, details: dict[str, str]
