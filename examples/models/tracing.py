@@ -50,15 +50,15 @@ def _build(bundle: Path, model: torch.nn.Module, target: str, task: list[str]) -
     with tempfile.TemporaryDirectory(dir=bundle.parent) as scratch:
         programs = list(trace(model, Path(scratch), target))
         inputs = [f"--input={name}:INT64:-1,{SEQUENCE_LENGTH}" for name in ("input_ids", "attention_mask")]
-        # A plain program may take other batch sizes too; the sizes meant are those traced.
+        # A plain program takes any batch size and is traced once; these are the sizes it is offered in.
         sizes = ["--batch-sizes", ",".join(map(str, BATCH_SIZES))]
         arguments = [*map(str, programs), *inputs, *sizes, *task, "--tokenizer", str(model_folder())]
         return packing.run([*arguments, "-o", str(bundle), "--force"])
 
 
 def trace(model: torch.nn.Module, folder: Path, target: str) -> Iterator[Path]:
-    """One saved program for each batch size."""
-    for batch_size in BATCH_SIZES:
+    """One saved program for each batch size; for the cpu one alone, which takes them all."""
+    for batch_size in BATCH_SIZES if target == "inf2" else BATCH_SIZES[-1:]:
         example = (torch.ones(batch_size, SEQUENCE_LENGTH, dtype=torch.int64),) * 2
         with warnings.catch_warnings(), torch.inference_mode():
             # transformers looks at sizes while it is traced; ours are fixed, so what it took for constant is constant.

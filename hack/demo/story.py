@@ -13,7 +13,7 @@ from demo.kube import Kube
 
 EXAMPLE = ROOT / "examples/01-sentiment.yaml"
 SENTENCES = (
-    "The room was spotless and the staff could not have been kinder.",
+    "The room was spotless and the staff were kind and quick to help.",
     "It stopped working after two days and nobody answered my calls.",
     "I expected little, and still it managed to disappoint me.",
 )
