@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -37,6 +38,7 @@ from neuron_operator.writes import Writer
 logger = logging.getLogger(__name__)
 
 POLL_CRD_S: Final = 1.0
+LONGEST_END_S: Final = 10.0
 # A service account's token lives for an hour; logging in again this often costs one read of a file.
 LOGIN_AGAIN: Final = timedelta(minutes=5)
 
@@ -137,7 +139,15 @@ async def _watch(
     )
     # kopf has put its own handlers in place of ours; stopping its way takes five seconds.
     take_signals()
+    for task in tasks:
+        task.add_done_callback(_end_soon)
     await kopf.run_tasks(tasks, ignored=others)
+
+
+def _end_soon(_: asyncio.Task[Any]) -> None:
+    """When a watch fails, kopf may take the credentials from the others, which then ask for them forever and can't be
+    canceled: a process that neither works nor ends would not be replaced, so it ends in any case, with a failure."""
+    faulthandler.dump_traceback_later(LONGEST_END_S, exit=True)
 
 
 def kopf_settings() -> kopf.OperatorSettings:

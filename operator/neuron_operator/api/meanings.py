@@ -32,8 +32,9 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.PROGRESSING: Meaning(GOOD, "Pods are starting or being replaced.", "Wait; the message says for what."),
     Reason.INSUFFICIENT_NEURON_CORES: Meaning(
         WAITING,
-        "Nodes of the right type exist, but too few NeuronCores are free on any of them.",
-        "Add nodes, free cores, or ask for fewer.",
+        "Nodes of the right type exist, but too few NeuronCores are free on any of them, or a device plugin gives "
+        "fewer than it advertises.",
+        "Add nodes, free cores, or ask for fewer; look at the device plugin if the message names it.",
     ),
     Reason.NO_NEURON_NODES: Meaning(
         WAITING, "The cluster has no node of the instance types that fit.", "Add a node group or a Karpenter NodePool."
@@ -53,13 +54,19 @@ MEANINGS: dict[Reason, Meaning] = {
         WAITING, "The nodes that fit have a taint the pods do not tolerate.", "Add it to spec.placement.tolerations."
     ),
     Reason.UNSCHEDULABLE: Meaning(
-        WAITING, "The scheduler finds no node for another reason.", "Read the message; it is the scheduler's."
+        WAITING,
+        "The scheduler finds no node, or the node refuses the pod, for another reason.",
+        "Read the message: it is the scheduler's or the node's; compare with kubectl describe nodes.",
     ),
     Reason.NO_MATCHING_INSTANCE_TYPE: Meaning(
-        FINAL, "No instance type named can run the model as written.", "Follow the suggestion in the message."
+        FINAL,
+        "No instance type named can run the model as written.",
+        "Follow the suggestion in the message; what served before serves on.",
     ),
     Reason.IMAGE_PULL_FAILED: Meaning(
-        POD, "An image can't be pulled.", "Check its name and spec.pod.imagePullSecrets."
+        POD,
+        "An image can't be pulled.",
+        "Check its name, that the nodes reach the registry, and spec.pod.imagePullSecrets.",
     ),
     Reason.CONTAINER_CONFIG_ERROR: Meaning(
         POD, "A container can't be set up, mostly for a missing Secret or ConfigMap.", "Create what the message names."
@@ -76,7 +83,9 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.ARTIFACT_CORRUPT: Meaning(
         ARTIFACT, "A file differs from its checksum, or is no bundle.", "Upload it again, or correct the digest."
     ),
-    Reason.ARTIFACT_TOO_LARGE: Meaning(ARTIFACT, "The bundle is larger than allowed.", "Raise the limit or shrink it."),
+    Reason.ARTIFACT_TOO_LARGE: Meaning(
+        ARTIFACT, "The bundle is larger than allowed.", "Shrink it, or raise NEURON_RUNTIME_MAX_BYTES in spec.pod.env."
+    ),
     Reason.DISK_FULL: Meaning(ARTIFACT, "The node has no room for the bundle.", "Use nodes with larger disks."),
     Reason.MODEL_LOAD_FAILED: Meaning(
         POD, "The runtime can't load the model.", "Read the message; trace it again for this target if it says so."
@@ -88,13 +97,19 @@ MEANINGS: dict[Reason, Meaning] = {
         POD, "The model was compiled for another runtime version.", "Compile it again, or use a matching image."
     ),
     Reason.OUT_OF_MEMORY: Meaning(
-        POD, "The container or the device ran out of memory.", "Raise spec.resources, or use fewer or smaller buckets."
+        POD,
+        "The container or the device ran out of memory.",
+        "Raise spec.resources.limits.memory; if the message names the device, use fewer or smaller buckets.",
     ),
     Reason.HARDWARE_ERROR: Meaning(POD, "The device reports a hardware error.", "Drain and replace the node."),
     Reason.INVALID_CONFIGURATION: Meaning(
         POD, "The runtime refuses its settings.", "Correct what the message names, under spec.serving or spec.pod.env."
     ),
-    Reason.CRASH_LOOP: Meaning(POD, "A container keeps ending.", "Read its logs: kubectl logs --previous."),
+    Reason.CRASH_LOOP: Meaning(
+        POD,
+        "A container keeps ending and names no reason itself.",
+        "Read what it said last: kubectl logs --previous, with the pod and the container that the message names.",
+    ),
     Reason.PROBE_FAILING: Meaning(
         POD,
         "A container runs but its readiness probe fails, or it was killed before it was ever ready.",
@@ -112,12 +127,16 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.QUOTA_EXCEEDED: Meaning(ROLLOUT, "A ResourceQuota forbids the pods.", "Raise the quota or ask for less."),
     Reason.NAME_CONFLICT: Meaning(
-        ROLLOUT, "An object of this name exists and belongs to someone else.", "Rename the model or remove the object."
+        ROLLOUT,
+        "An object of this name exists and belongs to someone else.",
+        "Create the model under another name, or remove the object.",
     ),
     Reason.CHILD_REJECTED: Meaning(
         FINAL, "The API server refuses a rendered object.", "Correct the field of the spec that the message names."
     ),
     Reason.INVALID_SPEC: Meaning(
-        FINAL, "The spec can't be served as written.", "Correct the fields the message names."
+        FINAL,
+        "The spec can't be served as written.",
+        "Correct the fields the message names; what served before serves on.",
     ),
 }
