@@ -12,10 +12,11 @@ from demo.installation import ROOT
 from demo.kube import Kube
 
 EXAMPLE = ROOT / "examples/01-sentiment.yaml"
+# Not in the training data; `make bundle` prints how often the small sentiment head is right on such sentences.
 SENTENCES = (
-    "The room was spotless and the staff were kind and quick to help.",
-    "It stopped working after two days and nobody answered my calls.",
-    "I expected little, and still it managed to disappoint me.",
+    "We laughed all evening and the food was superb.",
+    "The update made everything slower and lost my files.",
+    "The soup arrived cold and the waiter shrugged.",
 )
 BURST_REQUESTS, BURST_CONCURRENCY = 400, 16
 SHOWN_METRICS = ("neuroncore_utilization_ratio", "execution_status_total", "neuron_model_requests_total")

@@ -27,8 +27,8 @@ def sentiment(world: World) -> str:
 
 def test_example_serves_text_metrics_and_a_truthful_status(world: World, sentiment: str) -> None:
     with world.forward(sentiment) as url:
-        good = httpx.post(f"{url}/predict", json={"text": "A wonderful stay, everything was perfect."}).json()
-        bad = httpx.post(f"{url}/predict", json={"text": "Broken on arrival, a complete waste of money."}).json()
+        good = httpx.post(f"{url}/predict", json={"text": "We laughed all evening and the food was superb."}).json()
+        bad = httpx.post(f"{url}/predict", json={"text": "The update made everything slower and lost my files."}).json()
         metrics = httpx.get(f"{url}/metrics").text
     assert (good["label"], bad["label"]) == ("positive", "negative")
     assert 0.5 < good["confidence"] <= 1
@@ -55,5 +55,5 @@ def test_the_users_own_application_answers_through_the_runtime_beside_it(world: 
         world.kube.apply(body)
     world.wait_until_ready("reviews")
     with world.forward("reviews") as url:
-        page = httpx.get(url, params={"text": "I loved every minute of it."}, timeout=30)
+        page = httpx.get(url, params={"text": "A lovely little place, we will be back."}, timeout=30)
     assert "positive (" in page.text
