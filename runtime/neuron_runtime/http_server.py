@@ -4,6 +4,7 @@ Signals belong to `serving`, because here the first SIGTERM must not close the l
 moment ago are still to be answered.
 """
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -17,12 +18,23 @@ from neuron_runtime.termination import FatalError, Reason
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 5
+FIRST_REQUEST_SECONDS = 0.2
+"""uvicorn closes a connection that has no request yet together with the listener, and its client sees a reset."""
 
 
 class HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, then let connections accepted a moment ago send the request they were opened for."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        await asyncio.sleep(FIRST_REQUEST_SECONDS)
+        await super().shutdown(sockets)
 
 
 def make_server(routes: Routes, settings: ServeSettings) -> HttpServer:
