@@ -35,7 +35,7 @@ fmt: setup ## Format the code
 lint: setup ## Style, import layers
 	@$(VENV)/bin/ruff format -q --check $(SOURCES)
 	$(VENV)/bin/ruff check -q $(SOURCES)
-	PYTHONPATH=operator:runtime:hack $(VENV)/bin/lint-imports --no-cache
+	PYTHONPATH=operator:runtime:hack $(VENV)/bin/lint-imports --no-cache --no-logo
 
 .PHONY: types
 types: setup ## mypy --strict over source and tests
