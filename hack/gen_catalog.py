@@ -5,9 +5,9 @@ Usage: python hack/gen_catalog.py [--check]   (--check writes nothing and fails 
 
 import csv
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from generated import ROOT, write_or_check
+
 SOURCE = ROOT / "hack" / "data" / "instances.csv"
 TARGET = ROOT / "operator" / "neuron_operator" / "catalog" / "instances.py"
 HEADER = '''"""Instance types with Neuron devices. Pure.
@@ -44,13 +44,7 @@ def text() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["--check"]:
-        is_fresh = TARGET.exists() and TARGET.read_text(encoding="utf-8") == text()
-        print(f"{TARGET.name}: {'up to date' if is_fresh else 'stale, run python hack/gen_catalog.py'}")
-        return 0 if is_fresh else 1
-    TARGET.write_text(text(), encoding="utf-8")
-    print(f"{TARGET.relative_to(ROOT)}: {len(rows())} instance types")
-    return 0
+    return write_or_check({TARGET: text()}, arguments)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Usage: python hack/gen_crd.py [--check]   (--check writes nothing and fails when
 import sys
 from pathlib import Path
 
+from generated import write_or_check
 from neuron_operator import names
 from neuron_operator.api.schema import custom_resource_definition
 from neuron_operator.manifests import as_yaml
@@ -19,13 +20,7 @@ def text() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["--check"]:
-        is_fresh = TARGET.exists() and TARGET.read_text(encoding="utf-8") == text()
-        print(f"{TARGET.name}: {'up to date' if is_fresh else 'stale, run python hack/gen_crd.py'}")
-        return 0 if is_fresh else 1
-    TARGET.write_text(text(), encoding="utf-8")
-    print(f"{TARGET}: {len(text().encode())} bytes")
-    return 0
+    return write_or_check({TARGET: text()}, arguments)
 
 
 if __name__ == "__main__":

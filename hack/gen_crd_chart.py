@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import gen_crd
+from generated import write_or_check
 from neuron_operator import names
 
 TARGET = Path(__file__).parents[1] / "charts/neuron-serving/templates/crd.yaml"
@@ -29,14 +30,7 @@ def text() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the file, or compare it."""
-    if arguments == ["--check"]:
-        is_fresh = TARGET.exists() and TARGET.read_text(encoding="utf-8") == text()
-        print(f"{TARGET.name}: {'up to date' if is_fresh else 'stale, run python hack/gen_crd_chart.py'}")
-        return 0 if is_fresh else 1
-    TARGET.write_text(text(), encoding="utf-8")
-    print(f"{TARGET}: {len(text().encode())} bytes")
-    return 0
+    return write_or_check({TARGET: text()}, arguments)
 
 
 if __name__ == "__main__":

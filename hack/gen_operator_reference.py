@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from generated import write_or_check
 from neuron_operator import names
 from neuron_operator.api.conditions import Reason
 from neuron_operator.api.meanings import MEANINGS
@@ -111,18 +112,7 @@ def settings_page() -> str:
 
 def main(arguments: list[str]) -> int:
     pages = {"crd.md": crd_page(), "conditions.md": conditions_page(), "operator-settings.md": settings_page()}
-    stale = 0
-    for name, page in pages.items():
-        target = FOLDER / name
-        if arguments == ["--check"]:
-            is_fresh = target.exists() and target.read_text(encoding="utf-8") == page
-            stale += not is_fresh
-            print(f"{name}: {'up to date' if is_fresh else 'stale, run python hack/gen_operator_reference.py'}")
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(page, encoding="utf-8")
-            print(f"docs/reference/{name}: {len(page.splitlines())} lines")
-    return 1 if stale else 0
+    return write_or_check({FOLDER / name: page for name, page in pages.items()}, arguments)
 
 
 if __name__ == "__main__":

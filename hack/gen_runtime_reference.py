@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from generated import write_or_check
 from neuron_runtime import errors
 from neuron_runtime.metrics import MetricDoc, described_metrics
 from neuron_runtime.monitor_report import FAMILIES, INSTANCE_LABELS
@@ -113,18 +114,7 @@ def _cell(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    stale = False
-    for name in PAGES:
-        target, content = FOLDER / name, page(name)
-        if target.exists() and target.read_text(encoding="utf-8") == content:
-            continue
-        if arguments == ["--check"]:
-            print(f"docs/reference/{name} is stale: run make generate", file=sys.stderr)
-            stale = True
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(content, encoding="utf-8")
-    return int(stale)
+    return write_or_check({FOLDER / name: page(name) for name in PAGES}, arguments)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 From the runtime's own types to docs/reference; --check changes nothing and fails naming what is stale.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from generated import write_or_check
 from neuron_runtime.bundle import Manifest
 from neuron_runtime.termination import MAX_BYTES, TerminationMessage
 
@@ -50,23 +50,9 @@ def without_titles(schema: Any) -> Any:
     return {key: without_titles(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say what is stale")
-    check = parser.parse_args().check
-    stale = False
-    for name in SCHEMAS:
-        path, content = REFERENCE / name, rendered(name)
-        if path.exists() and path.read_text() == content:
-            continue
-        if check:
-            print(f"{path.relative_to(REFERENCE.parents[1])} is stale: run make generate", file=sys.stderr)
-            stale = True
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-    return int(stale)
+def main(arguments: list[str]) -> int:
+    return write_or_check({REFERENCE / name: rendered(name) for name in SCHEMAS}, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -128,7 +128,7 @@ def test_what_a_crd_cannot_say_is_a_bug_that_is_told(unsayable: type[BaseModel])
 
 @pytest.mark.parametrize("generator", [gen_crd, gen_catalog, gen_operator_reference], ids=lambda found: found.__name__)
 def test_what_is_generated_is_up_to_date(generator: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert generator.main(["--check"]) == 0, capsys.readouterr().out
+    assert generator.main(["--check"]) == 0, capsys.readouterr().err
 
 
 def test_the_committed_crd_is_what_the_types_say() -> None:
