@@ -51,9 +51,7 @@ def choose_placement(spec: NeuronModelSpec, settings: Settings) -> Placement | R
     asked = spec.placement.instance_types
     refused = _refused_names(asked)
     if refused:
-        return Rejection(
-            Reason.NO_MATCHING_INSTANCE_TYPE, f"{'; '.join(refused)}. Correct spec.placement.instanceTypes"
-        )
+        return Rejection(Reason.NO_MATCHING_INSTANCE_TYPE, f"{' '.join(refused)} Correct spec.placement.instanceTypes")
     candidates = [instance for name in asked if (instance := find(name))] if asked else _default_candidates()
     cores = spec.neuron_cores
     fitting = [instance for instance in candidates if instance.fits(cores)]
@@ -96,7 +94,7 @@ def _refused_names(asked: Iterable[str]) -> list[str]:
             close = suggestions(name) or [instance.name for instance in _default_candidates()]
             refused.append(f"{name} is not an instance type with Neuron devices; did you mean {_joined(close, 'or')}?")
         elif not instance.is_offered:
-            refused.append(f"{name}: {INF1_ANSWER}")
+            refused.append(f"{name}: {INF1_ANSWER}.")
     return refused
 
 
