@@ -37,6 +37,7 @@ FOR_CLUSTER = (
     Need("util-linux", "nsenter"),
     Need("gcc", "gcc"),
     Need("libc6-dev", "/usr/include/stdlib.h"),
+    Need("curl", "curl"),  # the demo asks the model with it
 )
 FOR_IMAGES = (Need("buildah", "buildah"),)
 
