@@ -3,7 +3,6 @@ the termination message by which the operator learns why. Called by __main__.
 """
 
 import argparse
-import logging
 import os
 import re
 import signal
@@ -18,16 +17,12 @@ from neuron_runtime.termination import FatalError, Reason, TerminationMessage
 
 PREFIX = "NEURON_RUNTIME_"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# They log each request with its whole address, signatures included.
-_CHATTY = ("botocore", "httpcore", "httpx", "urllib3")
 _SIGTERM_EXIT = 128 + signal.SIGTERM
 
 
 def run(argv: list[str]) -> int:
     options = _parse(argv, os.environ)
     logs.set_up(options.log_level)
-    for library in _CHATTY:
-        logging.getLogger(library).setLevel(logging.WARNING)
     # As process 1 of a container nothing ends us by default, and the pod's deletion would wait its grace period.
     previous = signal.signal(signal.SIGTERM, _end)
     try:
