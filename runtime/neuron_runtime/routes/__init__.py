@@ -14,7 +14,8 @@ from starlette.routing import Route, Router
 from neuron_runtime.errors import UnknownPathError
 from neuron_runtime.routes.exchange import CLOSE, Message, Receive, Scope, Send
 from neuron_runtime.routes.failures import Failures
-from neuron_runtime.routes.task_endpoint import EMBEDDINGS, INFER, PREDICT, TaskEndpoint
+from neuron_runtime.routes.task_endpoint import TaskEndpoint
+from neuron_runtime.routes.tasks import EMBEDDINGS, INFER, PREDICT
 from neuron_runtime.service import Service
 from neuron_runtime.wire import open_inference, openai
 from neuron_runtime.wire.json_body import dump
