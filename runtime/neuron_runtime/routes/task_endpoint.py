@@ -26,7 +26,7 @@ from neuron_runtime.routes.exchange import (
     reply,
     request_id_of,
 )
-from neuron_runtime.routes.tasks import Api
+from neuron_runtime.routes.tasks import Api, Outcome
 from neuron_runtime.service import Service
 
 log = logging.getLogger("neuron_runtime.requests")
@@ -44,19 +44,19 @@ class TaskEndpoint:
         began = time.monotonic()
         headers = dict(scope["headers"])
         request_id = request_id_of(headers)
-        extra: Headers = [JSON, (b"x-request-id", request_id)]
+        extra: Headers = [(b"x-request-id", request_id)]
         try:
-            body, answer = await self._answer(headers, receive)
-            status = 200
+            outcome = await self._answer(headers, receive)
+            status, body = 200, outcome.body
             total = time.monotonic() - began
-            self._observe(answer, total)
-            extra.append((b"server-timing", _server_timing(answer, total)))
+            self._observe(outcome.answer, total)
+            extra += [*outcome.headers, (b"server-timing", _server_timing(outcome.answer, total))]
         except ClientGoneError:
             self._service.metrics.canceled.inc()
             return
         except RuntimeServingError as error:
             status, body = error.status, self._api.error_body(error)
-            extra += _error_headers(error)
+            extra += [JSON, *_error_headers(error)]
             if status >= 500:
                 log.warning(
                     "request failed",
@@ -73,7 +73,7 @@ class TaskEndpoint:
     def count(self, status: int) -> None:
         self._service.metrics.request_done(self._api.name, status)
 
-    async def _answer(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[bytes, Answer]:
+    async def _answer(self, headers: dict[bytes, bytes], receive: Receive) -> Outcome:
         self._service.check_admittable()
         settings = self._service.settings
         deadline = asyncio.get_running_loop().time() + _timeout_seconds(headers, settings.request_timeout_seconds)
@@ -85,7 +85,7 @@ class TaskEndpoint:
         self._service.metrics.queue_seconds.observe(answer.queue_seconds)
 
 
-async def _unless_gone(work: Awaitable[tuple[bytes, Answer]], receive: Receive) -> tuple[bytes, Answer]:
+async def _unless_gone(work: Awaitable[Outcome], receive: Receive) -> Outcome:
     """The work's result; canceled, and ClientGoneError, as soon as the client has left."""
     task = asyncio.current_task()
     assert task is not None, "uvicorn runs each request in a task"

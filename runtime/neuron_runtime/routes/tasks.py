@@ -11,36 +11,46 @@ from typing import TypeAlias
 
 from neuron_runtime.batcher import Answer
 from neuron_runtime.errors import RuntimeServingError
-from neuron_runtime.routes.exchange import HttpRequest
+from neuron_runtime.routes.exchange import JSON, HttpRequest
 from neuron_runtime.service import Service
 from neuron_runtime.wire import open_inference, openai, predictions
 
-Task: TypeAlias = Callable[[Service, HttpRequest], Awaitable[tuple[bytes, Answer]]]
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task came to: the reply's body, its headers (content type first), and the times for metrics."""
+
+    body: bytes
+    answer: Answer
+    headers: tuple[tuple[bytes, bytes], ...] = (JSON,)
 
 
-async def infer(service: Service, request: HttpRequest) -> tuple[bytes, Answer]:
+Task: TypeAlias = Callable[[Service, HttpRequest], Awaitable[Outcome]]
+
+
+async def infer(service: Service, request: HttpRequest) -> Outcome:
     call = open_inference.parse_infer(request.body, request.headers, service.model)
     with service.admission.admit(call.rows) as permit:
         answer = await service.batcher.infer(call.inputs, permit, request.deadline)
-    return open_inference.encode_infer(service.model, call, answer.outputs), answer
+    return Outcome(open_inference.encode_infer(service.model, call, answer.outputs), answer)
 
 
-async def predict(service: Service, request: HttpRequest) -> tuple[bytes, Answer]:
+async def predict(service: Service, request: HttpRequest) -> Outcome:
     texts, as_list = predictions.parse_predict(request.body, service.model)
     with service.admission.admit(len(texts)) as permit:
         encoded = await service.encode(texts, "text")
         answer = await service.batcher.infer(service.arrays_in_order(encoded), permit, request.deadline)
-    return predictions.encode_predict(service.model, answer.outputs, as_list=as_list), answer
+    return Outcome(predictions.encode_predict(service.model, answer.outputs, as_list=as_list), answer)
 
 
-async def embeddings(service: Service, request: HttpRequest) -> tuple[bytes, Answer]:
+async def embeddings(service: Service, request: HttpRequest) -> Outcome:
     call = openai.parse_embeddings(request.body, service.model)
     with service.admission.admit(len(call.texts)) as permit:
         encoded = await service.encode(call.texts, "input")
         answer = await service.batcher.infer(service.arrays_in_order(encoded), permit, request.deadline)
     mask = encoded.arrays.get("attention_mask")
     tokens = sum(encoded.token_counts)
-    return openai.encode_embeddings(service.model, call, answer.outputs, mask, tokens), answer
+    return Outcome(openai.encode_embeddings(service.model, call, answer.outputs, mask, tokens), answer)
 
 
 @dataclass(frozen=True)
