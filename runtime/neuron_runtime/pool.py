@@ -90,6 +90,10 @@ class Pool:
     def ready_count(self) -> int:
         return sum(core.state is WorkerState.READY for core in self._cores)
 
+    def usable_count(self) -> int:
+        """Cores that are not given up, whether or not their worker is ready now."""
+        return sum(not core.is_given_up for core in self._cores)
+
     def next_room(self) -> WorkerProcess | None:
         """The least busy worker with room; among equals they take turns."""
         best: WorkerProcess | None = None
