@@ -16,11 +16,18 @@ What ends the whole process instead is termination.FatalError.
 
 from typing import ClassVar
 
+REFUSALS = ("invalid", "too-large", "queue-full", "not-ready", "deadline", "poison")
+"""Every `refusal` there is; poison is a payload that crashed two workers a while ago."""
+
 
 class RuntimeServingError(Exception):
-    """Base of all errors below. `message` is what the client or the operator reads: what, where, what next."""
+    """Base of all errors below. `message` is what the client or the operator reads: what, where, what next.
+
+    `refusal` is the reason by which refused requests are counted; empty where the request was taken and then failed.
+    """
 
     status: ClassVar[int] = 500
+    refusal: ClassVar[str] = ""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -31,6 +38,7 @@ class InvalidRequestError(RuntimeServingError):
     """`field` names the part of the request that is wrong, as the client spelled it; None for the whole body."""
 
     status = 400
+    refusal = "invalid"
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -47,10 +55,12 @@ class MethodNotAllowedError(InvalidRequestError):
 
 class TooLargeError(InvalidRequestError):
     status = 413
+    refusal = "too-large"
 
 
 class QueueFullError(RuntimeServingError):
     status = 429
+    refusal = "queue-full"
 
     def __init__(self, message: str, retry_after_seconds: int) -> None:
         super().__init__(message)
@@ -59,10 +69,12 @@ class QueueFullError(RuntimeServingError):
 
 class NotReadyError(RuntimeServingError):
     status = 503
+    refusal = "not-ready"
 
 
 class DeadlineExceededError(RuntimeServingError):
     status = 504
+    refusal = "deadline"
 
 
 class InferenceFailedError(RuntimeServingError):
