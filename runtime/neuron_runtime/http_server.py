@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from neuron_runtime.http_protocol import HttpProtocol
 from neuron_runtime.routes import Routes
 from neuron_runtime.settings import ServeSettings
 from neuron_runtime.termination import FatalError, Reason
@@ -40,7 +41,7 @@ class HttpServer(uvicorn.Server):
 def make_server(routes: Routes, settings: ServeSettings) -> HttpServer:
     config = uvicorn.Config(
         routes,
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="off",
         access_log=False,

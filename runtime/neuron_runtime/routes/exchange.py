@@ -8,7 +8,7 @@ import itertools
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from neuron_runtime.errors import ClientGoneError, DeadlineExceededError, InvalidRequestError, TooLargeError
 
@@ -24,6 +24,8 @@ _request_numbers = itertools.count(1)
 
 JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
+CONNECTION = "neuron_runtime.connection"
+"""Where a scope holds its Connection. Absent where no real connection carries the request."""
 DISCARD_FACTOR = 4
 """A refused body is read up to so many times the limit: closing on unread bytes would reset the connection, and the
 client would see the reset instead of the refusal."""
@@ -36,6 +38,15 @@ class HttpRequest:
     headers: dict[bytes, bytes]
     body: bytes
     deadline: float
+
+
+class Connection(Protocol):
+    """What a request may ask of the connection that carries it."""
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Have `on_gone` called once when the client leaves; at once if it has left already."""
+
+    def unwatch(self) -> None: ...
 
 
 async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: int, deadline: float) -> bytes:
