@@ -94,6 +94,14 @@ class ServeSettings(BaseSettings):
         description="Simulated engine: take cores, batch, calls in flight and time from a row of AWS's published "
         "Inf2 results (neuron_runtime/data/inf2-benchmarks.csv), such as resnet18 or resnet18:real-time.",
     )
+    access_log_ratio: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the requests with a line in the access log: 0 for none, 1 for all. A traceparent header "
+        "decides as OpenTelemetry's TraceIdRatioBased does, else the request's id. Failures (500 and above) are logged "
+        "in any case.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log lines to write. debug has one line per request."
     )

@@ -27,6 +27,7 @@ VALUES = {
     "verify": ("false", False),
     "simulated_service_ms": ("0.5", 0.5),
     "simulated_row": ("resnet18", "resnet18"),
+    "access_log_ratio": ("0.25", 0.25),
     "log_level": ("debug", "debug"),
     "termination_message_path": ("/t", Path("/t")),
 }
