@@ -13,6 +13,7 @@ RUN := PYTHONPATH=hack $(PY) -m
 SOURCES := operator runtime hack tests examples
 K ?=
 CASE ?=
+PEERS ?=
 
 ##@ Everyday
 
@@ -104,6 +105,16 @@ images: setup ## Build the operator and runtime images
 .PHONY: bundle
 bundle: setup ## Build the demo's model bundles (real weights, a trained sentiment head)
 	@$(RUN) demo bundles
+
+##@ Measure
+
+.PHONY: bench
+bench: setup ## Measure the figures of docs/benchmarks.md, at most 15 minutes (PEERS=1: beside other servers, K=name for one)
+	@$(RUN) bench $(K) $(if $(PEERS),--peers)
+
+.PHONY: bench-full
+bench-full: setup ## The same for every row of AWS's table and a million requests
+	@$(RUN) bench $(K) $(if $(PEERS),--peers) --full
 
 ##@ Tests
 

@@ -1,0 +1,79 @@
+"""Usage: python -m bench [FIGURE ...] [--smoke | --full] [--peers]. Measures the figures of docs/benchmarks.md.
+
+Without a name every figure is measured. Results are printed, and kept in the product's cache.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import machine, results, table
+from bench.errors import BenchError
+from bench.figures import FIGURES, load
+from bench.findings import Finding
+from bench.scale import BENCH, FULL, SMOKE, Scale
+
+
+def main() -> int:
+    given = parse(sys.argv[1:])
+    # An ordinary exit, so that every server is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    scale = SMOKE if given.smoke else FULL if given.full else BENCH
+    try:
+        failed = measure(chosen(given.figures, with_peers=given.peers), scale, given.results)
+    except KeyboardInterrupt:
+        return 130
+    return 1 if failed else 0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    listed = "\n".join(f"  {name:<12} {text}" for name, text in FIGURES.items())
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description=__doc__,
+        epilog=f"figures:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help="which to measure")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--smoke", action="store_true", help="one run of a second each: does it work at all")
+    size.add_argument("--full", action="store_true", help="every row of AWS's table, a million requests")
+    parser.add_argument("--peers", action="store_true", help="the other servers too; installs them the first time")
+    parser.add_argument("--results", type=Path, default=results.default_path(), help="where results are kept")
+    given = parser.parse_args(argv)
+    unknown = [name for name in given.figures if name not in FIGURES]
+    if unknown:
+        parser.error(f"there is no figure '{unknown[0]}'; choose from {', '.join(FIGURES)}")
+    return given
+
+
+def chosen(named: Sequence[str], *, with_peers: bool) -> list[str]:
+    """The figures to measure. The one of the other servers only when it is asked for, because it installs them."""
+    if named:
+        return list(named)
+    return [name for name in FIGURES if name != "peers" or with_peers]
+
+
+def measure(names: Sequence[str], scale: Scale, path: Path) -> list[str]:
+    """Measure, keep and print the figures; the names of those that could not be taken."""
+    failed: list[str] = []
+    found: list[Finding] = []
+    for name in names:
+        try:
+            new = load(name)(scale)
+        except BenchError as error:
+            print(f"bench: {name}: {error}", file=sys.stderr)
+            failed.append(name)
+            continue
+        found += new
+        before = results.load(path)
+        kept = before.findings if before and before.scale == scale.name else ()
+        results.save(path, results.Results(machine.description(), scale.name, results.merged(kept, new)))
+    print(table.terminal(found))
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

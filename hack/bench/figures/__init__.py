@@ -1,0 +1,20 @@
+"""One module per figure, each with `measure(scale)` that returns its rows; imported when it is asked for."""
+
+import importlib
+from collections.abc import Callable
+
+from bench.findings import Finding
+from bench.scale import Scale
+
+FIGURES = {
+    "headline": "share of the device's limit, resnet18, 64 clients",
+    "latency": "what the server adds for a client alone",
+    "cpu": "CPU per request, over an empty echo's",
+}
+
+
+def load(name: str) -> Callable[[Scale], list[Finding]]:
+    """The figure's `measure`."""
+    module = importlib.import_module(f"bench.figures.{name.replace('-', '_')}")
+    measure: Callable[[Scale], list[Finding]] = module.measure
+    return measure

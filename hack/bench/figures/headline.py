@@ -1,0 +1,55 @@
+"""Share of the limit on AWS's resnet18 row: two cores, batches of 8 in 2.30 ms, two calls in flight on each."""
+
+from collections.abc import Sequence
+
+from bench.device import MODEL, of_row
+from bench.errors import BenchError
+from bench.findings import Finding, Target, ratios
+from bench.limit import Limit, limit
+from bench.payload import open_inference
+from bench.runs import interleaved
+from bench.scale import Scale
+from bench.servers import Server, runtime
+from bench.wrk import ClosedLoop, closed_loop
+from neuron_runtime.benchmark_rows import find_row
+
+FIGURE = "headline"
+DEVICE = of_row(find_row("resnet18:batch"))
+CLIENTS = DEVICE.clients
+SHARE = Target("at least", 0.97)
+REQUEST = open_inference(MODEL)
+
+
+def measure(scale: Scale) -> list[Finding]:
+    with limit(DEVICE) as workers, runtime(*DEVICE.flags) as server:
+        closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.warmup_seconds)
+        limits, loops = alternate(FIGURE, scale, workers, server, clients=CLIENTS, seconds=scale.seconds)
+    return findings(limits, loops)
+
+
+def alternate(
+    title: str, scale: Scale, workers: Limit, server: Server, *, clients: int, seconds: int
+) -> tuple[list[float], list[ClosedLoop]]:
+    """The limit in rows per second and the closed loop against the server, of each run."""
+    limits: list[float] = []
+    loops: list[ClosedLoop] = []
+    sides = {
+        "limit": lambda: limits.append(workers.rows_per_second(seconds)),
+        "server": lambda: loops.append(closed_loop(server, REQUEST, clients=clients, seconds=seconds)),
+    }
+    interleaved(title, scale.runs, sides)
+    if not all(limits):
+        raise BenchError(f"{title}: a run of {seconds} s is too short for the limit; too few batches came back")
+    return limits, loops
+
+
+def findings(limits: Sequence[float], loops: Sequence[ClosedLoop]) -> list[Finding]:
+    rates = [loop.per_second for loop in loops]
+    caveats = "; ".join(sorted({loop.caveat for loop in loops if loop.caveat}))
+    return [
+        Finding(FIGURE, "limit: the same workers without a server", "rows/s", tuple(limits)),
+        Finding(FIGURE, f"this runtime, {CLIENTS} clients", "requests/s", tuple(rates), note=caveats),
+        Finding(FIGURE, "share of the limit", "", ratios(rates, limits), SHARE),
+        Finding(FIGURE, "p50", "ms", tuple(loop.p50_seconds * 1000 for loop in loops)),
+        Finding(FIGURE, "p99", "ms", tuple(loop.p99_seconds * 1000 for loop in loops)),
+    ]

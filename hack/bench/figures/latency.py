@@ -1,0 +1,34 @@
+"""What the server adds for a client alone: its median over a bare device call and an empty echo of the same run."""
+
+from bench.device import bare_call_p50
+from bench.figures.headline import DEVICE, REQUEST
+from bench.findings import Finding, Target
+from bench.runs import interleaved
+from bench.scale import Scale
+from bench.servers import echo, runtime
+from bench.wrk import closed_loop
+
+FIGURE = "latency"
+ADDED = Target("at most", 0.35)
+
+
+def measure(scale: Scale) -> list[Finding]:
+    with echo() as empty, runtime(*DEVICE.flags) as server:
+        sides = {
+            "bare call": lambda: bare_call_p50(DEVICE, scale.seconds),
+            "echo": lambda: closed_loop(empty, REQUEST, clients=1, seconds=scale.seconds).p50_seconds,
+            "server": lambda: closed_loop(server, REQUEST, clients=1, seconds=scale.seconds).p50_seconds,
+        }
+        sides["server"]()
+        p50 = interleaved(FIGURE, scale.runs, sides)
+    added = [
+        (server - bare - empty) * 1000
+        for server, bare, empty in zip(p50["server"], p50["bare call"], p50["echo"], strict=True)
+    ]
+    return [
+        *(
+            Finding(FIGURE, f"{name}, p50", "ms", tuple(value * 1000 for value in values))
+            for name, values in p50.items()
+        ),
+        Finding(FIGURE, "added by the server, one client", "ms", tuple(added), ADDED),
+    ]

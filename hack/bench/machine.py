@@ -1,0 +1,38 @@
+"""On what and with what was measured: the machine, Python, and the versions that matter. No dates."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = ("uvicorn", "uvloop", "httptools", "orjson", "numpy", "starlette")
+
+
+def description() -> dict[str, str]:
+    return {
+        "machine": f"{os.cpu_count()} x {_cpu_model()}, {_memory_gib()} GiB, Linux {platform.release()}",
+        "python": platform.python_version(),
+        "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "client": _wrk_version(),
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(": ")[2].strip()
+    return platform.machine()
+
+
+def _memory_gib() -> int:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+
+
+def _wrk_version() -> str:
+    """`wrk -v` prints its version and ends with 1."""
+    try:
+        words = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout.split()
+    except FileNotFoundError:
+        return "no wrk"
+    return " ".join(words[:2])

@@ -1,0 +1,31 @@
+"""CPU time and memory of a server with all its children, from /proc. Used around a run, never during it."""
+
+import contextlib
+import dataclasses
+
+import psutil
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    cpu_seconds: float
+    front_rss_bytes: int
+    tree_rss_bytes: int
+
+
+def usage_of(pid: int) -> Usage:
+    """User and system time since each process's start; resident memory of the first process and of all together."""
+    front = psutil.Process(pid)
+    cpu_seconds, tree_rss = 0.0, 0
+    for process in [front, *front.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            cpu_seconds += times.user + times.system
+            tree_rss += process.memory_info().rss
+    return Usage(cpu_seconds, front.memory_info().rss, tree_rss)
+
+
+def busy_seconds() -> float:
+    """CPU time the whole machine has spent on anything but idling."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - times.iowait

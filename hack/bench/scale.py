@@ -1,0 +1,20 @@
+"""How long and how often things are measured. Chosen on the command line; every figure reads it."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Seconds are of one run. `runs` of the sides of a figure alternate; a figure is the median over them."""
+
+    name: str
+    runs: int
+    seconds: int
+    warmup_seconds: int
+    memory_requests: int
+    every_row: bool
+
+
+SMOKE = Scale("smoke", runs=1, seconds=1, warmup_seconds=1, memory_requests=4_000, every_row=False)
+BENCH = Scale("bench", runs=5, seconds=3, warmup_seconds=1, memory_requests=200_000, every_row=False)
+FULL = Scale("full", runs=5, seconds=4, warmup_seconds=1, memory_requests=1_000_000, every_row=True)
