@@ -31,7 +31,7 @@ class NodeWatch:
         self._waiting: set[Key] = set()
         self._nudge: asyncio.TimerHandle | None = None
         self._requests: Mapping[str, Requests] | None = None
-        self._read_at = float("-inf")
+        self._read_at = self._outdated_at = float("-inf")
         self._reading = asyncio.Lock()
 
     async def capacity(self) -> Capacity:
@@ -39,9 +39,10 @@ class NodeWatch:
         nodes = tuple(observe_node(body) for body in self._indices.every("Node"))
         neuron_nodes = tuple(node for node in nodes if node.instance_type in CORES_PER_DEVICE or node.allocatable_cores)
         async with self._reading:
-            if _now() - self._read_at > KEPT_S:
-                self._requests = await self._read([node for node in neuron_nodes if node.allocatable_cores])
+            if self._read_at <= self._outdated_at or _now() - self._read_at > KEPT_S:
+                # From its start: what changes while it is read may not be in it.
                 self._read_at = _now()
+                self._requests = await self._read([node for node in neuron_nodes if node.allocatable_cores])
         return Capacity(neuron_nodes, self._requests)
 
     def is_waiting(self, key: Key, *, waits: bool) -> None:
@@ -57,7 +58,7 @@ class NodeWatch:
             self._nudge = asyncio.get_running_loop().call_later(NUDGE_S, self._wake)
 
     def _wake(self) -> None:
-        self._nudge, self._read_at = None, float("-inf")
+        self._nudge, self._outdated_at = None, _now()
         for key in self._waiting:
             self._queue.add(key)
 

@@ -41,10 +41,11 @@ class Reconciler:
         refused = await self.writer.carry_out(plan)
         refusal = plan.refusal or refused
         situation = self._observe(key, body, plan, refusal)
+        # Before anything is awaited: a node that changes while the status is written must wake the model again.
+        self.nodes.is_waiting(key, waits=situation.waits_for_a_node)
         if refusal is None and plan.placement is not None:
             situation = replace(situation, failure=await self._find_failure(situation, plan.placement))
         await self._tell(situation)
-        self.nodes.is_waiting(key, waits=situation.waits_for_a_node)
         return seconds_until_next_look(situation, self.clock())
 
     def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:

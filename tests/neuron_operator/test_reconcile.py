@@ -1,5 +1,6 @@
 """The loop as a whole against a cluster in memory: writes once, then never; refuses, adopts and waits as planned."""
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,17 @@ from observed import unschedulable_pod
 KEY = Key("shop", "sentiment")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CREATED = ["ControllerRevision", "Deployment", "Service", "PodDisruptionBudget"]
+INF2_NODE = {
+    "metadata": {
+        "name": "n1",
+        "resourceVersion": "1",
+        "labels": {"node.kubernetes.io/instance-type": "inf2.xlarge"},
+    },
+    "status": {
+        "allocatable": {"aws.amazon.com/neuroncore": "2"},
+        "conditions": [{"type": "Ready", "status": "True"}],
+    },
+}
 
 
 @dataclass
@@ -234,24 +246,10 @@ async def test_of_many_revisions_the_oldest_are_deleted(world: World) -> None:
     assert kept == list(range(3, 13))
 
 
-async def test_pods_of_others_are_read_only_while_a_pod_waits_for_a_node(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(nodes, "NUDGE_S", 0.0)
-    world.indices.put(
-        "Node",
-        {
-            "metadata": {
-                "name": "n1",
-                "resourceVersion": "1",
-                "labels": {"node.kubernetes.io/instance-type": "inf2.xlarge"},
-            },
-            "status": {
-                "allocatable": {"aws.amazon.com/neuroncore": "2"},
-                "conditions": [{"type": "Ready", "status": "True"}],
-            },
-        },
-    )
+@pytest.fixture
+async def waiting_for_cores(world: World) -> World:
+    """One of two cores of the only node is free, and a pod of the model asks for both."""
+    world.indices.put("Node", INF2_NODE)
     await world.reconcile()
     revision = next(ref.name for ref in world.cluster.objects if ref.kind == "ControllerRevision")
     body = unschedulable_pod("sentiment-1", "Insufficient aws.amazon.com/neuroncore", revision=revision)
@@ -260,11 +258,41 @@ async def test_pods_of_others_are_read_only_while_a_pod_waits_for_a_node(
     world.indices.put("Pod", body)
     asking = {"resources": {"requests": {"aws.amazon.com/neuroncore": "1"}}}
     world.cluster.pods["n1"] = [{"spec": {"containers": [asking]}}]
+    return world
+
+
+async def test_pods_of_others_are_read_only_while_a_pod_waits_for_a_node(
+    waiting_for_cores: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = waiting_for_cores
+    monkeypatch.setattr(nodes, "NUDGE_S", 0.0)
     assert ("list_pods_on", "n1") in await world.reconcile()
     assert "at most 1 free on one, 1 missing" in world.ready()["message"]
     assert await world.reconcile() == [], "the answer is kept for a few seconds"
     world.reconciler.nodes.changed()
     assert await world.queue.take() == KEY, "and asked for again when something changed"
+
+
+@pytest.mark.parametrize("moment", ["list_pods_on", "write_status", "post_event"])
+async def test_a_change_of_a_node_in_the_middle_of_the_first_look_is_not_lost(
+    waiting_for_cores: World, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    world = waiting_for_cores
+    monkeypatch.setattr(nodes, "NUDGE_S", 0.0)
+    answer = getattr(world.cluster, moment)
+
+    async def answer_late(*arguments: Any) -> Any:
+        world.reconciler.nodes.changed()
+        await asyncio.sleep(0)
+        return await answer(*arguments)
+
+    monkeypatch.setattr(world.cluster, moment, answer_late)
+    await world.reconcile()
+    assert await asyncio.wait_for(world.queue.take(), 30) == KEY
+    monkeypatch.undo()
+    world.cluster.pods["n1"] = []
+    await world.reconcile()
+    assert ("list_pods_on", "n1") in world.cluster.calls, "what was read before the change counts no more"
 
 
 def test_the_owner_of_the_fixtures_is_the_model() -> None:
