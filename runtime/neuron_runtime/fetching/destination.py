@@ -4,22 +4,23 @@ last: whoever finds model.json finds a whole bundle. The directory itself may be
 
 import errno
 import hashlib
-import json
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from neuron_runtime.artifacts import MANIFEST_NAME, Bundle, load_bundle
 from neuron_runtime.bundle import BundleFile
+from neuron_runtime.fetching.record import FetchRecord, read_record
 from neuron_runtime.termination import FatalError, Reason
 
-_RECORD_NAME = ".fetched.json"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Destination:
     def __init__(self, path: Path, uri: str) -> None:
+        self._began = time.monotonic()
         self.path = path
         self.partial = path / ".partial"
         # The address as given, without its query: a presigned address is signed anew for the same object.
@@ -29,7 +30,7 @@ class Destination:
         """What an earlier run brought, if it is whole and is what is wanted now: this digest, or else this address."""
         try:
             bundle = load_bundle(self.path, verify=False)
-            if not (bundle.digest == digest if digest else self._recorded() == [self._uri_sha256, bundle.digest]):
+            if not (bundle.digest == digest if digest else self._is_recorded(bundle.digest)):
                 return None
             return load_bundle(self.path)
         except FatalError:
@@ -61,7 +62,7 @@ class Destination:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (bundle.directory / file.path).rename(target)
             (bundle.directory / MANIFEST_NAME).rename(self.path / MANIFEST_NAME)
-            (self.path / _RECORD_NAME).write_text(json.dumps([self._uri_sha256, bundle.digest]))
+            FetchRecord(self._uri_sha256, bundle.digest, time.monotonic() - self._began).write(self.path)
             shutil.rmtree(self.partial)
         return Bundle(self.path, bundle.manifest, bundle.digest)
 
@@ -97,9 +98,6 @@ class Destination:
         for file in earlier:
             (self.path / file.path).unlink(missing_ok=True)
 
-    def _recorded(self) -> list[str] | None:
-        try:
-            recorded: list[str] = json.loads((self.path / _RECORD_NAME).read_text())
-        except (OSError, ValueError):
-            return None
-        return recorded
+    def _is_recorded(self, digest: str) -> bool:
+        record = read_record(self.path)
+        return record is not None and (record.uri_sha256, record.digest) == (self._uri_sha256, digest)
