@@ -9,6 +9,7 @@ COMMANDS = {
     "fetch": ("neuron_runtime.fetching", "bring a model bundle from s3://, https:// or pvc:// to a directory"),
     "inspect": ("neuron_runtime.inspecting", "show what a model bundle holds, and check it"),
     "pack": ("neuron_runtime.packing", "make a model bundle from a compiled TorchScript file"),
+    "bench": ("neuron_runtime.benchmarking", "measure how fast a server answers, and say who was the limit"),
 }
 
 
