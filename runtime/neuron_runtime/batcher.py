@@ -1,4 +1,4 @@
-"""The asyncio shell around `batch_policy`: keeps the queue, hands batches to workers, joins answers. Cancel-safe.
+"""The asyncio shell around `batch_policy` and `isolation`: keeps the queues, hands batches out, joins answers.
 
 Called by the task endpoints (`infer`) and by the pool (`on_…`). It decides nothing about which rows run together; a
 client that leaves takes only its own rows out, and a lost batch brings each of its requests back to run alone.
@@ -7,221 +7,176 @@ client that leaves takes only its own rows out, and a lost batch brings each of 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from neuron_runtime import nrt
 from neuron_runtime.admission import Permit
-from neuron_runtime.batch_policy import Slot, Take, decide
-from neuron_runtime.buckets import Form, Shape, cut_outputs, fitting_forms, forms_of, join_rows, variable_sizes
-from neuron_runtime.errors import DeadlineExceededError, InferenceFailedError, NotReadyError
+from neuron_runtime.batch_policy import Buckets, Limits, Take, Wait, decide, decide_alone
+from neuron_runtime.buckets import Form, cut_outputs, cut_rows, fitting_forms, forms_of, stack_rows, variable_sizes
+from neuron_runtime.errors import InferenceFailedError, InvalidRequestError, NotReadyError, RefusedPayloadError
+from neuron_runtime.isolation import MOST_CRASHES, Fleet, RefusedPayloads, fingerprint
 from neuron_runtime.metrics import BatchRecord, Metrics
+from neuron_runtime.rooms import Rooms
 from neuron_runtime.served_model import ServedModel
 from neuron_runtime.tensors import Array
+from neuron_runtime.tickets import Answer, Part, Ticket
 
-MOST_CRASHES = 2
-"""A request that took two workers down is not given a third."""
+UNKNOWN_SERVICE_SECONDS = 0.001
 _SMOOTHING = 0.1
 
 
-class Room(Protocol):
-    """A worker that can take a batch now."""
-
-    @property
-    def slot(self) -> Slot: ...
+class Room(Hashable, Protocol):
+    """A worker that can take a batch."""
 
     def submit(self, batch: int, bucket: int, parts: int, arrays: Sequence[Array]) -> None: ...
-
-    def set_exclusive(self, *, exclusive: bool) -> None: ...
 
 
 class Workers(Protocol):
     """The pool, as the batcher sees it."""
 
-    def next_room(self) -> Room | None:
-        """An idle worker if there is one, else one with room behind a running call, else None."""
-
     def ready_count(self) -> int: ...
 
-
-@dataclass(frozen=True)
-class Answer:
-    """Outputs in the model's order, all rows of the request; times in seconds."""
-
-    outputs: list[Array]
-    queue_seconds: float
-    device_seconds: float
-
-
-class Ticket:
-    """One request in the queue and on the cores; the policy's `Waiting`."""
-
-    def __init__(self, inputs: Sequence[Array], fits: int, permit: Permit, arrived_at: float) -> None:
-        self.inputs = inputs
-        self.rows = len(inputs[0])
-        self.fits = fits
-        self.permit = permit
-        self.arrived_at = arrived_at
-        self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.crashes = 0
-        self.attempt = 0
-        self._next_row = 0
-        self._pieces: list[tuple[int, Sequence[Array]]] = []
-        self._answered_rows = 0
-        self._queue_seconds = 0.0
-        self._device_seconds = 0.0
-
-    @property
-    def rows_waiting(self) -> int:
-        return 0 if self.future.done() else self.rows - self._next_row
-
-    @property
-    def is_suspect(self) -> bool:
-        return self.attempt > 0
-
-    @property
-    def row_shapes(self) -> list[Shape]:
-        return [array.shape[1:] for array in self.inputs]
-
-    def take(self, rows: int, now: float) -> "Part":
-        if self._next_row == 0 and self.attempt == 0:
-            self._queue_seconds = now - self.arrived_at
-        part = Part(self, self._next_row, rows, self.attempt)
-        self._next_row += rows
-        self.permit.started(rows)
-        return part
-
-    def add(self, first_row: int, outputs: Sequence[Array], device_seconds: float) -> None:
-        """The answer for the rows from `first_row` on; the last one completes the request."""
-        self._pieces.append((first_row, outputs))
-        self._answered_rows += len(outputs[0])
-        self._device_seconds += device_seconds
-        if self._answered_rows == self.rows:
-            self.future.set_result(Answer(join_rows(self._pieces), self._queue_seconds, self._device_seconds))
-
-    def start_over(self) -> None:
-        """Back to the first row; pieces of the attempt so far no longer count."""
-        self.permit.returned(self._next_row)
-        self.attempt += 1
-        self._next_row = 0
-        self._pieces = []
-        self._answered_rows = 0
-
-    def expire(self) -> None:
-        if not self.future.done():
-            where = "while it waited in the queue" if self.rows_waiting else "while it was being computed"
-            self.future.set_exception(DeadlineExceededError(f"the request's deadline passed {where}; nothing was lost"))
-
-    def fail(self, message: str) -> None:
-        if not self.future.done():
-            self.future.set_exception(InferenceFailedError(message))
+    def usable_count(self) -> int:
+        """Workers that are ready or will be."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """Rows [first_row, first_row + rows) of a request within one batch."""
+class BatchLimits:
+    """Calls a core holds at a time, the longest wait for company, and how long a deadly payload is refused."""
 
-    ticket: Ticket
-    first_row: int
-    rows: int
-    attempt: int
-
-    @property
-    def is_wanted(self) -> bool:
-        return self.ticket.attempt == self.attempt and not self.ticket.future.done()
-
-    @property
-    def arrays(self) -> list[Array]:
-        stop = self.first_row + self.rows
-        return [array[self.first_row : stop] for array in self.ticket.inputs]
+    in_flight: int = 2
+    window_seconds: float = 0.0005
+    refuse_payload_seconds: float = 300.0
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Batch:
     bucket: int
     form: Form
-    parts: tuple[Part, ...]
+    parts: list[Part]
+    rows: int
     room: Room
-    is_suspect: bool
-
-    @property
-    def rows(self) -> int:
-        return sum(part.rows for part in self.parts)
+    sent_at: float
+    is_suspect: bool = False
 
 
 class Batcher:
-    def __init__(self, model: ServedModel, workers: Workers, metrics: Metrics) -> None:
+    def __init__(self, model: ServedModel, workers: Workers, metrics: Metrics, limits: BatchLimits) -> None:
         self._model = model
         self._workers = workers
         self._metrics = metrics
         self._forms = forms_of(model.buckets)
+        self._buckets = Buckets(self._forms, [0.0] * len(model.buckets))
+        self._limits = Limits(limits.window_seconds)
+        self._cuts_outputs = any(-1 in spec.shape[1:] for spec in model.outputs)
+        self._rooms: Rooms[Room] = Rooms(limits.in_flight)
+        self._refused = RefusedPayloads(limits.refuse_payload_seconds)
         self._queue: deque[Ticket] = deque()
+        self._suspects: deque[Ticket] = deque()
+        self._isolated: Room | None = None
+        self._suspect_is_running = False
         self._running: dict[int, Batch] = {}
         self._next_batch = 0
-        self._suspect_running = False
         self._pump_is_due = False
-        self._batch_seconds_per_row = 0.001
+        self._wake: asyncio.TimerHandle | None = None
+        self._batch_seconds_per_row = UNKNOWN_SERVICE_SECONDS
 
     @property
     def running_batches(self) -> int:
         return len(self._running)
 
+    @property
+    def has_worker(self) -> bool:
+        return len(self._rooms) > 0
+
+    @property
+    def refused_payloads(self) -> int:
+        return len(self._refused)
+
     def seconds_per_row(self) -> float:
         """What one more waiting row costs at the present pace of all workers; for Retry-After."""
-        return self._batch_seconds_per_row / max(1, self._workers.ready_count())
+        return self._batch_seconds_per_row / max(1, len(self._rooms))
 
     def fits(self, inputs: Sequence[Array]) -> int:
         """The forms that hold these rows, as bits; InvalidRequestError when none does."""
         return fitting_forms(self._forms, self._model.inputs, [array.shape[1:] for array in inputs])
 
     async def infer(self, inputs: Sequence[Array], permit: Permit, deadline: float) -> Answer:
-        """The model's outputs for these rows. `deadline` is in the event loop's time. Canceling takes the rows out."""
-        loop = asyncio.get_running_loop()
-        ticket = Ticket(inputs, self.fits(inputs), permit, time.monotonic())
+        """The model's outputs for these rows. `deadline` is in monotonic seconds. Canceling takes the rows out."""
+        now = time.monotonic()
+        if self._refused:
+            self._check_payload(inputs, now)
+        ticket = Ticket(inputs, self.fits(inputs), permit, now, deadline)
+        if ticket.deadline <= now:
+            ticket.expire()
+        self._limits.arrived(now, ticket.rows)
         self._queue.append(ticket)
-        timer = loop.call_at(deadline, ticket.expire)
+        timer = asyncio.get_running_loop().call_later(deadline - now, ticket.expire)
         self._pump_soon()
         try:
             return await ticket.future
         finally:
             timer.cancel()
 
-    def on_room(self) -> None:
-        """A worker became ready."""
+    def _check_payload(self, inputs: Sequence[Array], now: float) -> None:
+        left = self._refused.seconds_left(fingerprint(inputs), now)
+        if left:
+            raise RefusedPayloadError(
+                f"this input took {MOST_CRASHES} workers down; exactly this one is refused for {left:.0f} s more"
+            )
+
+    def on_room(self, room: Room, bucket_seconds: Sequence[float]) -> None:
+        """A worker became ready; one execution of every bucket took it `bucket_seconds`."""
+        known = self._buckets.service_seconds
+        self._buckets.service_seconds = [old or new for old, new in zip(known, bucket_seconds, strict=True)]
+        self._rooms.add(room)
         self._pump_soon()
+
+    def on_gone(self, room: Room) -> None:
+        """The worker takes nothing more; `on_lost` will say which batches went with it."""
+        self._rooms.remove(room)
 
     def on_result(self, batch_id: int, outputs: Sequence[Array], device_seconds: float) -> None:
         batch = self._finish(batch_id)
+        batch_wait_seconds = max(0.0, time.monotonic() - batch.sent_at - device_seconds)
         row = 0
         for part in batch.parts:
+            end = row + part.rows
             if part.is_wanted:
-                sizes = variable_sizes(self._model.inputs, batch.form, part.ticket.row_shapes)
-                cut = cut_outputs(outputs, (row, row + part.rows), self._model.outputs, sizes)
-                part.ticket.add(part.first_row, cut, device_seconds)
-            row += part.rows
-        self._batch_seconds_per_row += _SMOOTHING * (device_seconds / batch.rows - self._batch_seconds_per_row)
-        batch_size = self._model.buckets[batch.bucket].batch_size
-        self._metrics.batch_done(BatchRecord(batch.bucket, batch.rows, batch_size - batch.rows, device_seconds))
+                cut = self._cut(batch, part, outputs, (row, end)) if self._cuts_outputs else cut_rows(outputs, row, end)
+                part.ticket.add(part.first_row, cut, batch_wait_seconds, device_seconds)
+            row = end
+        self._learn(batch, device_seconds)
+        self._metrics.batch_wait_seconds.observe(batch_wait_seconds)
+        padding = self._model.buckets[batch.bucket].batch_size - batch.rows
+        self._metrics.batch_done(BatchRecord(batch.bucket, batch.rows, padding, device_seconds))
         self._pump()
 
-    def on_failed(self, batch_id: int, message: str) -> None:
-        """The program raised, the worker lives. A lone request has failed; in company, each is tried again alone."""
+    def on_failed(self, batch_id: int, message: str, action: str) -> None:
+        """The program raised. What is its input's fault is refused; the rest is tried once more, each request alone."""
         batch = self._finish(batch_id)
         tickets = _tickets(batch)
         for ticket in tickets:
-            if batch.is_suspect or len(tickets) == 1:
-                ticket.fail(f"the model failed on this request: {message}")
+            if action == nrt.Action.REFUSE and len(tickets) == 1:
+                ticket.fail(InvalidRequestError(f"the model refuses this input: {message}"))
+            elif ticket.attempt:
+                ticket.fail(InferenceFailedError(f"the model failed on this request: {message}"))
             else:
                 self._retry_alone(ticket)
         self._pump_soon()
 
     def on_lost(self, batch_ids: Sequence[int], how: str) -> None:
-        """The worker is gone with these batches. Each of their requests runs alone; a second loss is its failure."""
+        """A worker is gone with these batches. Each of their requests runs alone; a second loss is its failure."""
         for batch_id in batch_ids:
             for ticket in _tickets(self._finish(batch_id)):
                 ticket.crashes += 1
                 if ticket.crashes >= MOST_CRASHES:
-                    ticket.fail(f"two workers were lost computing this request ({how})")
+                    self._refused.add(fingerprint(ticket.inputs), time.monotonic())
+                    ticket.fail(
+                        InferenceFailedError(f"{MOST_CRASHES} workers were lost computing this request ({how})")
+                    )
                 else:
                     self._retry_alone(ticket)
         self._pump_soon()
@@ -229,21 +184,32 @@ class Batcher:
     def refuse_all(self, error: NotReadyError) -> None:
         """Give every request that waits or runs this answer; there will be no other."""
         running = [part.ticket for batch in self._running.values() for part in batch.parts]
-        for ticket in [*self._queue, *running]:
-            if not ticket.future.done():
-                ticket.future.set_exception(error)
+        for ticket in [*self._queue, *self._suspects, *running]:
+            ticket.fail(error)
+
+    def _cut(self, batch: Batch, part: Part, outputs: Sequence[Array], rows: tuple[int, int]) -> list[Array]:
+        sizes = variable_sizes(self._model.inputs, batch.form, part.ticket.row_shapes)
+        return cut_outputs(outputs, rows, self._model.outputs, sizes)
+
+    def _learn(self, batch: Batch, device_seconds: float) -> None:
+        known = self._buckets.service_seconds
+        known[batch.bucket] += _SMOOTHING * (device_seconds - known[batch.bucket])
+        self._batch_seconds_per_row += _SMOOTHING * (device_seconds / batch.rows - self._batch_seconds_per_row)
 
     def _retry_alone(self, ticket: Ticket) -> None:
         if not ticket.future.done():
             ticket.start_over()
-            self._queue.appendleft(ticket)
+            self._suspects.append(ticket)
             self._metrics.retries.inc()
+            # Nothing else will wake the pump when its patience with a missing second worker ends.
+            asyncio.get_running_loop().call_later(max(0.0, ticket.patience_ends - time.monotonic()), self._pump_soon)
 
     def _finish(self, batch_id: int) -> Batch:
         batch = self._running.pop(batch_id)
+        self._rooms.finished(batch.room)
         if batch.is_suspect:
-            self._suspect_running = False
-            batch.room.set_exclusive(exclusive=False)
+            self._suspect_is_running = False
+            self._release()
         return batch
 
     def _pump_soon(self) -> None:
@@ -254,29 +220,63 @@ class Batcher:
 
     def _pump(self) -> None:
         self._pump_is_due = False
-        while True:
-            while self._queue and self._queue[0].rows_waiting == 0:
-                self._queue.popleft()
-            room = self._workers.next_room() if self._queue else None
-            if room is None:
-                return
-            choice = decide(self._queue, self._forms, room.slot, suspect_running=self._suspect_running)
-            if not isinstance(choice, Take):
-                return
-            self._dispatch(room, choice)
-
-    def _dispatch(self, room: Room, choice: Take[Ticket]) -> None:
         now = time.monotonic()
-        is_suspect = choice.picks[0][0].is_suspect
-        parts = tuple(ticket.take(rows, now) for ticket, rows in choice.picks)
-        batch = Batch(choice.bucket, self._forms[choice.form], parts, room, is_suspect)
-        if is_suspect:
-            self._suspect_running = True
-            room.set_exclusive(exclusive=True)
+        if (self._suspects or self._isolated is not None) and not self._suspect_is_running:
+            self._pump_suspects(now)
+        queue = self._queue
+        while queue:
+            if not queue[0].rows_waiting:
+                queue.popleft()
+                continue
+            choice = decide(queue, now, self._rooms, self._buckets, self._limits)
+            if not isinstance(choice, Take):
+                if isinstance(choice, Wait):
+                    self._wake_at(choice.until, now)
+                return
+            room = self._rooms.least_busy()
+            assert room is not None, "the policy takes only when there is room"
+            self._send(room, choice, now)
+
+    def _pump_suspects(self, now: float) -> None:
+        """Hold one worker back as soon as a suspect may run, and give it the suspect when it has ended the rest."""
+        while self._suspects and not self._suspects[0].rows_waiting:
+            self._suspects.popleft()
+        if not self._suspects:
+            self._release()
+            return
+        fleet = Fleet(self._workers.ready_count(), self._workers.usable_count())
+        if self._isolated is None or self._rooms.calls_of(self._isolated) is None:
+            self._isolated = None
+            room = self._rooms.least_busy_of_all()
+            if room is None or not fleet.may_run_suspect(now, self._suspects[0].patience_ends):
+                return
+            self._rooms.hold(room)
+            self._isolated = room
+        if self._rooms.calls_of(self._isolated) == 0:
+            choice = decide_alone(self._suspects[0], self._buckets)
+            self._suspect_is_running = True
+            self._send(self._isolated, choice, now, is_suspect=True)
+
+    def _release(self) -> None:
+        if self._isolated is not None:
+            self._rooms.release(self._isolated)
+            self._isolated = None
+
+    def _send(self, room: Room, choice: Take[Ticket], now: float, *, is_suspect: bool = False) -> None:
+        parts = [ticket.take(rows, now) for ticket, rows in choice.picks]
+        rows = sum(part.rows for part in parts)
+        batch = Batch(choice.bucket, self._forms[choice.form], parts, rows, room, now, is_suspect)
         self._next_batch += 1
         self._running[self._next_batch] = batch
-        arrays = [array for part in parts for array in part.arrays]
-        room.submit(self._next_batch, choice.bucket, len(parts), arrays)
+        self._rooms.started(room)
+        pieces = stack_rows([part.arrays for part in parts])
+        room.submit(self._next_batch, choice.bucket, len(pieces), [array for piece in pieces for array in piece])
+
+    def _wake_at(self, until: float, now: float) -> None:
+        # uvloop's timers count whole milliseconds: less than one is waited for by the next arrival alone.
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = asyncio.get_running_loop().call_later(max(0.001, until - now), self._pump)
 
 
 def _tickets(batch: Batch) -> list[Ticket]:

@@ -104,6 +104,26 @@ def pad_batch(parts: Sequence[Sequence[Array]], shapes: Sequence[Shape], pad_val
     return batch
 
 
+STACKED_BYTES = 1 << 16
+"""Copying more than this on the event loop takes longer than sending the pieces as they are."""
+
+
+def stack_rows(parts: Sequence[Sequence[Array]]) -> Sequence[Sequence[Array]]:
+    """Small parts of equal row shapes as one part, which is cheaper to send and to pad; others as they came."""
+    first = parts[0]
+    if len(parts) == 1 or sum(array.nbytes for array in first) * len(parts) > STACKED_BYTES:
+        return parts
+    shapes = [array.shape[1:] for array in first]
+    if any([array.shape[1:] for array in part] != shapes for part in parts):
+        return parts
+    return [[np.concatenate(column) for column in zip(*parts, strict=True)]]
+
+
+def cut_rows(outputs: Sequence[Array], start: int, stop: int) -> list[Array]:
+    """Rows [start, stop) of a batch's outputs, where no other dimension was padded."""
+    return [output[start:stop] for output in outputs]
+
+
 def cut_outputs(
     outputs: Sequence[Array], rows: tuple[int, int], specs: Sequence[TensorSpec], sizes: Mapping[int, int]
 ) -> list[Array]:

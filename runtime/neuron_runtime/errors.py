@@ -4,7 +4,8 @@ RuntimeServingError
 ├── InvalidRequestError       400  the request says something the model cannot take; names the field
 │   ├── UnknownPathError      404  no such model, version or path
 │   ├── MethodNotAllowedError 405  the path exists, the method does not
-│   └── TooLargeError         413  body or number of rows over the limit
+│   ├── TooLargeError         413  body or number of rows over the limit
+│   └── RefusedPayloadError   400  exactly this input crashed two workers a while ago
 ├── QueueFullError            429  no room in the queue; carries Retry-After
 ├── NotReadyError             503  loading, draining, or no worker alive
 ├── DeadlineExceededError     504  not answered in time; never computed if it was still queued
@@ -56,6 +57,10 @@ class MethodNotAllowedError(InvalidRequestError):
 class TooLargeError(InvalidRequestError):
     status = 413
     refusal = "too-large"
+
+
+class RefusedPayloadError(InvalidRequestError):
+    refusal = "poison"
 
 
 class QueueFullError(RuntimeServingError):

@@ -4,6 +4,7 @@ A frame is two little-endian 32-bit lengths, a JSON header and the arrays' raw b
 driven out of its mind by a program must not be able to run code in the front process.
 """
 
+import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ class Start:
     pad_values: Sequence[int]
     in_flight: int
     options: Mapping[str, float] = field(default_factory=dict)
+    compiled: str = ""
+    """For what and by what, as in "for inf2 by neuronx-cc 2.26"; error messages quote it."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def decode(header: Buffer, payload: Buffer) -> Frame:
     offset = 0
     for name, shape in document["arrays"]:
         dtype = np.dtype(name)
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         arrays.append(np.frombuffer(payload, dtype=dtype, count=count, offset=offset).reshape(shape))
         offset += count * dtype.itemsize
     body = document["body"]
@@ -153,12 +156,26 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
+        # Nearly always one whole frame: it is then decoded where it lies.
+        if not self._buffer and _frame_end(data) == len(data):
+            yield _decode_at(memoryview(data))
+            return
         self._buffer += data
-        while len(self._buffer) >= PREFIX_BYTES:
-            header, payload = frame_lengths(self._buffer[:PREFIX_BYTES])
-            end = PREFIX_BYTES + header + payload
-            if len(self._buffer) < end:
-                return
-            frame = bytes(memoryview(self._buffer)[PREFIX_BYTES:end])
+        while end := _frame_end(self._buffer):
+            frame = bytes(memoryview(self._buffer)[:end])
             del self._buffer[:end]
-            yield decode(frame[:header], memoryview(frame)[header:])
+            yield _decode_at(memoryview(frame))
+
+
+def _frame_end(data: Buffer) -> int:
+    """Where the frame at the start of `data` ends; 0 when it is not whole yet."""
+    if len(data) < PREFIX_BYTES:
+        return 0
+    header, payload = _LENGTHS.unpack_from(data)
+    end = PREFIX_BYTES + int(header) + int(payload)
+    return end if len(data) >= end else 0
+
+
+def _decode_at(frame: memoryview) -> Frame:
+    header_end = PREFIX_BYTES + int(_LENGTHS.unpack_from(frame)[0])
+    return decode(frame[PREFIX_BYTES:header_end], frame[header_end:])

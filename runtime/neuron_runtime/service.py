@@ -18,6 +18,7 @@ from neuron_runtime.served_model import ServedModel
 from neuron_runtime.settings import ServeSettings
 from neuron_runtime.tensors import Array
 from neuron_runtime.tokens import EncodedTexts, TextEncoder, TextTooLongError
+from neuron_runtime.wire.open_inference import OpenInferenceCodec
 
 
 @dataclass
@@ -32,13 +33,17 @@ class Service:
     created: int
     """When this server started, in seconds since the epoch; /v1/models shows it."""
     is_draining: bool = field(default=False)
+    open_inference: OpenInferenceCodec = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.open_inference = OpenInferenceCodec(self.model)
 
     def readiness(self) -> Readiness:
         return readiness(self.pool.states(), is_draining=self.is_draining)
 
     def check_admittable(self) -> None:
         """Refuse before the body is read: no worker, or no room for even one row. A draining pod still answers."""
-        if not self.pool.ready_count():
+        if not self.batcher.has_worker:
             raise NotReadyError(f"the model cannot be served now: {self.readiness().reason}")
         self.admission.check_room()
 

@@ -5,6 +5,7 @@ from the beginning, then the workers. Whatever ends the process early is written
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
@@ -20,9 +21,10 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from neuron_runtime import __version__, logs
 from neuron_runtime.admission import Admission
 from neuron_runtime.artifacts import Bundle, load_bundle
-from neuron_runtime.batcher import Batcher
+from neuron_runtime.batcher import Batcher, BatchLimits
 from neuron_runtime.benchmark_rows import DeviceRow, find_row
 from neuron_runtime.cores import choose_cores, process_tag_prefix, worker_environment
+from neuron_runtime.device_fit import check_fit, compiled
 from neuron_runtime.engines.simulated import simulated_model
 from neuron_runtime.errors import NotReadyError
 from neuron_runtime.http_server import bind, make_server
@@ -106,25 +108,24 @@ async def serve(settings: ServeSettings, environment: Mapping[str, str]) -> None
 
 
 async def _until_over(service: Service, stop: asyncio.Event, hurry: asyncio.Event) -> None:
-    """Until the drain is over, or FatalError when the pool cannot go on."""
+    """Until the drain is over; FatalError when the pool cannot go on, after a drain if some of its workers still can."""
     told = asyncio.create_task(stop.wait())
     ends: set[asyncio.Future[Any]] = {told, service.pool.failed}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
-    if service.pool.failed.done():
-        error = service.pool.failed.result()
-        service.batcher.refuse_all(NotReadyError(f"the model cannot be served any more: {error.message}"))
-        raise error
+    error = service.pool.failed.result() if service.pool.failed.done() else None
     service.is_draining = True
     was_ready = service.pool.ready_count() > 0
     log.info(
         "draining", extra={"seconds": service.settings.drain_seconds, "runningBatches": service.batcher.running_batches}
     )
     if was_ready:
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hurry.wait(), service.settings.drain_seconds)
-        except TimeoutError:
-            return
+    if error is not None:
+        if not service.pool.ready_count():
+            service.batcher.refuse_all(NotReadyError(f"the model cannot be served any more: {error.message}"))
+        raise error
 
 
 def _on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
@@ -144,6 +145,7 @@ async def make_plan(settings: ServeSettings, environment: Mapping[str, str]) -> 
         return _simulated_plan(settings)
     bundle = await asyncio.to_thread(load_bundle, settings.bundle, verify=settings.verify)
     model = from_manifest(bundle.manifest, settings.engine, settings.model_name, settings.max_batch_size)
+    check_fit(bundle.manifest, settings.engine, model.buckets)
     bundle = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"buckets": model.buckets}))
     if settings.engine == "torch_neuronx":
         cores = choose_cores(await find_visible_cores(environment), settings.cores)
@@ -178,8 +180,9 @@ def assemble(
         for core in plan.cores
     }
     deadlines = Deadlines(loading=settings.load_timeout_seconds, executing=settings.execution_timeout_seconds)
-    pool = Pool(_start_message(settings, plan), environments, deadlines, metrics)
-    batcher = Batcher(plan.model, pool, metrics)
+    pool = Pool(_start_message(settings, plan), environments, deadlines, metrics, settings.degraded_exit_seconds)
+    limits = BatchLimits(plan.in_flight, settings.batch_window_microseconds / 1e6, settings.refuse_payload_seconds)
+    batcher = Batcher(plan.model, pool, metrics, limits)
     capacity = settings.queue_capacity_rows or max(
         SMALLEST_QUEUE_ROWS, QUEUED_BATCHES_PER_WORKER * plan.model.largest_batch_size * len(plan.cores)
     )
@@ -201,6 +204,7 @@ def assemble(
 def _connect_metrics(service: Service, plan: Plan) -> None:
     metrics = service.metrics
     metrics.watch_workers(service.pool.states, lambda: service.readiness().is_ready)
+    metrics.payloads_refused.set_function(lambda: service.batcher.refused_payloads)
     metrics.queue_rows.set_function(lambda: service.admission.waiting_rows)
     metrics.queue_capacity_rows.set(service.admission.capacity_rows)
     metrics.build.info(
@@ -225,4 +229,5 @@ def _start_message(settings: ServeSettings, plan: Plan) -> Start:
         pad_values=[model.pad_values.get(spec.name, 0) for spec in model.inputs],
         in_flight=plan.in_flight,
         options=plan.options,
+        compiled=compiled(plan.bundle.manifest) if plan.bundle else "",
     )

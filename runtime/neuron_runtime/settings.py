@@ -54,6 +54,13 @@ class ServeSettings(BaseSettings):
     in_flight: int | None = Field(
         None, ge=1, le=16, description="Calls in flight on each core. Default: 2, or what the simulated row shows."
     )
+    batch_window_microseconds: int = Field(
+        500,
+        ge=0,
+        le=1_000_000,
+        description="Longest wait of a request for company on the last idle core, and only while recent arrivals make "
+        "it pay: a lone client never waits. 0: never wait.",
+    )
     queue_capacity_rows: int = Field(
         0,
         ge=0,
@@ -75,12 +82,37 @@ class ServeSettings(BaseSettings):
         description="How long new requests are still answered after SIGTERM, with Connection: close, before the "
         "listener closes. 0 closes it at once.",
     )
+    refuse_payload_seconds: float = Field(
+        300.0,
+        ge=0,
+        le=86400,
+        description="How long exactly the same input is refused after it took two workers down. 0: not at all.",
+    )
     max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest request body; more is refused with 413.")
+    max_image_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        description="Largest image that is decoded, in pixels; more is refused with 413. Decoding takes 3 to 8 bytes of "
+        "memory a pixel in each of as many threads as there are CPUs, at most 16.",
+    )
+    accept_token_ids: bool = Field(
+        default=False,
+        description="Take token ids in /v1/embeddings as they are, special tokens included. By default they are refused: "
+        "popular clients make them with another model's tokenizer.",
+    )
     load_timeout_seconds: float = Field(
         1800.0, gt=0, description="A worker that loads for longer is taken as hung and replaced."
     )
     execution_timeout_seconds: float = Field(
         60.0, gt=0, description="A worker that executes for longer without any result is taken as hung and replaced."
+    )
+    degraded_exit_seconds: float = Field(
+        600.0,
+        ge=0,
+        description="How long to serve on with the cores that are left after one was given up as broken; then what is "
+        "in flight is answered and the process exits with HardwareError. The kubelet starts the container again in "
+        "place, which is enough where the fault was passing, and the operator shows the reason where it was not. 0: "
+        "serve on as long as a core is left.",
     )
     neuron_monitor: Literal["auto", "off"] = Field(
         "auto",

@@ -5,7 +5,10 @@ deadline, because loading takes minutes and an execution milliseconds.
 """
 
 import asyncio
+import contextlib
+import errno
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -17,17 +20,23 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import neuron_runtime
-from neuron_runtime.batch_policy import Slot
 from neuron_runtime.child_processes import kill
 from neuron_runtime.health import WorkerState
 from neuron_runtime.messages import Failed, Fatal, Frame, FrameReader, Ping, Pong, Progress, Result, Run, Start, encode
 from neuron_runtime.supervision import Ending
 from neuron_runtime.tensors import Array
+from neuron_runtime.termination import Reason
 
 log = logging.getLogger("neuron_runtime.worker")
 
 WATCH_SECONDS = 0.25
 LOG_LINES_KEPT = 40
+LONGEST_LINE = 1000
+READ_BYTES = 1 << 16
+LAST_LINES_SECONDS = 1.0
+"""How long a dead worker's output is waited for: a process that it left behind may hold the pipe open for ever."""
+CLOSED_SECONDS = 2.0
+"""How long a worker may take to end after it closed its channel."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,11 @@ class Deadlines:
     loading: float = 1800.0
     warming: float = 600.0
     executing: float = 60.0
+    """Between two results; one batch may take this long for each call that a core holds."""
     idle_ping: float = 5.0
-    pong: float = 5.0
+    """A worker without batches is asked after this time…"""
+    pong: float = 15.0
+    """… and has this long to answer."""
 
 
 class Listener(Protocol):
@@ -51,6 +63,9 @@ class Listener(Protocol):
 
     def on_failed(self, worker: "WorkerProcess", failed: Failed) -> None: ...
 
+    def on_gone(self, worker: "WorkerProcess") -> None:
+        """It takes no more batches. What it still has may yet be answered; it is lost when `live` returns."""
+
 
 class WorkerProcess(asyncio.Protocol):
     def __init__(self, start: Start, environment: Mapping[str, str], deadlines: Deadlines, listener: Listener) -> None:
@@ -61,88 +76,128 @@ class WorkerProcess(asyncio.Protocol):
         self._frames = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._running: dict[int, None] = {}
+        self._running: dict[int, float] = {}  # when each was given; the oldest is first
         self._lines: deque[str] = deque(maxlen=LOG_LINES_KEPT)
         self._fatal: Fatal | None = None
         self._hung: str | None = None
-        self._was_ready = False
-        self._is_exclusive = False
+        self._killed_for: str | None = None
+        self._ready_at: float | None = None
         self._pinged = False
         self._progress_at = 0.0
+        self._closing: asyncio.TimerHandle | None = None
         self.state = WorkerState.STARTING
+        self.ended = asyncio.Event()
+        """Set when the process is gone."""
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
     @property
-    def has_room(self) -> bool:
-        return self.state is WorkerState.READY and not self._is_exclusive and len(self._running) < self._start.in_flight
-
-    @property
-    def slot(self) -> Slot:
-        return Slot.PREFETCH if self._running else Slot.IDLE
-
-    @property
     def running(self) -> tuple[int, ...]:
         """Ids of the batches it has been given and has not answered."""
         return tuple(self._running)
 
-    def set_exclusive(self, *, exclusive: bool) -> None:
-        """While exclusive it takes no further batch: the one it has may take it down."""
-        self._is_exclusive = exclusive
-
     def submit(self, batch: int, bucket: int, parts: int, arrays: Sequence[Array]) -> None:
         assert self._transport is not None, "a batch was given to a worker that has not started"
+        now = asyncio.get_running_loop().time()
         if not self._running:
-            self._progress_at = asyncio.get_running_loop().time()
-        self._running[batch] = None
+            self._progress_at = now
+        self._running[batch] = now
         self._transport.writelines(encode(Run(batch, bucket, parts), arrays))
 
     async def live(self) -> Ending:
         """Start the process and stay with it until it has ended, for whatever reason."""
-        ours, theirs = socket.socketpair()
         loop = asyncio.get_running_loop()
         self._progress_at = loop.time()
-        with theirs:
+        try:
+            connection = await self._spawn()
+        except OSError as error:
+            self.kill()
+            self.ended.set()
+            return Ending(exit_code=1, fatal=_not_started(error))
+        output, watch = asyncio.create_task(self._read_output()), asyncio.create_task(self._watch())
+        try:
+            if self._killed_for is None:
+                await loop.create_connection(lambda: self, sock=connection)
+            code = await self._wait(output)
+        finally:
+            watch.cancel()
+            output.cancel()
+            self.kill()
+            self._close()
+        return Ending(
+            code,
+            self._fatal,
+            hung=self._hung,
+            killed_for=self._killed_for,
+            ready_seconds=None if self._ready_at is None else loop.time() - self._ready_at,
+            was_running=bool(self._running),
+            last_lines=tuple(self._lines),
+        )
+
+    async def _spawn(self) -> socket.socket:
+        """Start the process; our end of its channel."""
+        ours, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as unless_started:
+            unless_started.callback(ours.close)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
+                "-X",
+                "faulthandler",
                 "-m",
                 "neuron_runtime.worker",
                 str(theirs.fileno()),
+                str(os.getpid()),
                 pass_fds=[theirs.fileno()],
                 env=_importable(self._environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
-        watch = asyncio.create_task(self._watch())
-        try:
-            await loop.create_connection(lambda: self, sock=ours)
-            await self._read_lines()
-            code = await self._process.wait()
-        finally:
-            watch.cancel()
-            self.kill()
-            self.state = WorkerState.LOST
-            if self._transport is not None:
-                self._transport.close()
-        return Ending(code, self._was_ready, self._fatal, self._hung, tuple(self._lines))
+            unless_started.pop_all()
+        if self._killed_for is not None:
+            kill(self._process)  # it was told to go while it was being started
+        return ours
 
-    def kill(self) -> None:
+    async def _wait(self, output: "asyncio.Task[None]") -> int:
+        """The exit code; by then its output has been read, as far as it came in time."""
+        assert self._process is not None, "the process was started"
+        code = await self._process.wait()
+        self.ended.set()
+        await asyncio.wait({output}, timeout=LAST_LINES_SECONDS)
+        return code
+
+    def _close(self) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    def kill(self, why: str | None = None) -> None:
         """SIGKILL: a core comes free when its process is gone, and a hung one hears nothing else."""
+        if self._killed_for is None:
+            self._killed_for = why
         if self._process is not None:
             kill(self._process)
+        self._take_no_more()
 
-    def close(self) -> None:
-        """Let it finish what it has and end."""
-        if self._transport is not None:
-            self._transport.write_eof()
+    def _take_no_more(self) -> None:
+        if self.state is not WorkerState.LOST:
+            self.state = WorkerState.LOST
+            self._listener.on_gone(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are not subclasses of it
         self._transport.writelines(encode(self._start))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A worker that closed its channel is ending, or has lost its mind: either way nothing more comes from it."""
+        self._take_no_more()
+        if not self.ended.is_set():
+            why = "it closed its channel and went on running"
+            self._closing = asyncio.get_running_loop().call_later(CLOSED_SECONDS, self.kill, why)
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
@@ -158,32 +213,47 @@ class WorkerProcess(asyncio.Protocol):
             case Failed() as failed:
                 del self._running[failed.batch]
                 self._listener.on_failed(self, failed)
-            case Progress() as progress:
+            case Progress() as progress if self.state is not WorkerState.LOST:
                 self.state = WorkerState(progress.state)
-                self._was_ready = self._was_ready or self.state is WorkerState.READY
+                if self.state is WorkerState.READY:
+                    self._ready_at = self._progress_at
                 self._listener.on_state(self, progress)
             case Fatal() as fatal:
                 self._fatal = fatal
-            case Pong():
+            case Pong() | Progress():
                 pass
             case unexpected:
                 raise AssertionError(f"a worker does not send {unexpected.kind}")
 
-    async def _read_lines(self) -> None:
+    async def _read_output(self) -> None:
         """What the worker and the native runtime print, as our own log lines; the last ones explain a failed load."""
         assert self._process is not None, "the process was started"
         assert self._process.stdout is not None, "it was started with a pipe"
-        while line := await self._process.stdout.readline():
-            text = line.decode(errors="replace").rstrip()
-            self._lines.append(text)
-            log.info("worker output", extra={"workerPid": self.pid, "line": text[:1000]})
+        rest = b""
+        while chunk := await self._process.stdout.read(READ_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LONGEST_LINE:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                self._keep_line(line)
+        if rest:
+            self._keep_line(rest)
+
+    def _keep_line(self, line: bytes) -> None:
+        text = line.decode(errors="replace").rstrip()[:LONGEST_LINE]
+        self._lines.append(text)
+        log.info("worker output", extra={"workerPid": self.pid, "line": text})
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            slept_at = loop.time()
             await asyncio.sleep(WATCH_SECONDS)
-            quiet = asyncio.get_running_loop().time() - self._progress_at
-            if quiet > self._allowed():
-                self._hung = "executing" if self._running else "idle" if self._was_ready else str(self.state)
+            now = loop.time()
+            self._forgive(now - slept_at - WATCH_SECONDS)
+            quiet = now - self._progress_at
+            if quiet > self._allowed() or self._is_overtaken(now):
+                self._hung = self._hung_state()
                 log.error("worker hangs", extra={"workerPid": self.pid, "state": self._hung, "quietSeconds": quiet})
                 self.kill()
                 return
@@ -192,13 +262,44 @@ class WorkerProcess(asyncio.Protocol):
                 self._pinged = True
                 self._transport.writelines(encode(Ping()))
 
-    def _allowed(self) -> float:
+    def _forgive(self, late_seconds: float) -> None:
+        """While this process itself stood still (a paused machine), it could not have heard the worker."""
+        if late_seconds > WATCH_SECONDS:
+            self._progress_at += late_seconds
+            self._running = {batch: given_at + late_seconds for batch, given_at in self._running.items()}
+
+    def _is_overtaken(self, now: float) -> bool:
+        """Its oldest batch hangs while another thread goes on answering."""
+        longest = self._deadlines.executing * self._start.in_flight
+        return bool(self._running) and now - next(iter(self._running.values())) > longest
+
+    def _hung_state(self) -> str:
         if self.state is WorkerState.READY:
-            return self._deadlines.executing if self._running else self._deadlines.idle_ping + self._deadlines.pong
-        return {
-            WorkerState.STARTING: self._deadlines.starting,
-            WorkerState.LOADING: self._deadlines.loading,
-        }.get(self.state, self._deadlines.warming)
+            return "executing" if self._running else "idle"
+        return str(self.state)
+
+    def _allowed(self) -> float:
+        match self.state:
+            case WorkerState.READY if self._running:
+                return self._deadlines.executing
+            case WorkerState.READY:
+                return self._deadlines.idle_ping + self._deadlines.pong
+            case WorkerState.STARTING:
+                return self._deadlines.starting
+            case WorkerState.LOADING:
+                return self._deadlines.loading
+            case WorkerState.WARMING:
+                return self._deadlines.warming
+            case _:
+                return math.inf  # killed, or ending by itself
+
+
+def _not_started(error: OSError) -> Fatal:
+    return Fatal(
+        Reason.OUT_OF_MEMORY if error.errno == errno.ENOMEM else Reason.MODEL_LOAD_FAILED,
+        f"a worker process cannot be started: {error.strerror or error}",
+        "see the pod's limits for memory, processes and open files",
+    )
 
 
 def _importable(environment: Mapping[str, str]) -> dict[str, str]:

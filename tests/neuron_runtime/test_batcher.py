@@ -1,6 +1,7 @@
 """The batcher against workers made of lists: who is answered, retried, failed or left alone."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,59 +9,66 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from neuron_runtime import nrt
 from neuron_runtime.admission import Admission
-from neuron_runtime.batch_policy import Slot
-from neuron_runtime.batcher import Answer, Batcher
+from neuron_runtime.batcher import Batcher, BatchLimits
 from neuron_runtime.engines.simulated import simulated_model
-from neuron_runtime.errors import DeadlineExceededError, InferenceFailedError, NotReadyError
+from neuron_runtime.errors import (
+    DeadlineExceededError,
+    InferenceFailedError,
+    InvalidRequestError,
+    NotReadyError,
+    RefusedPayloadError,
+)
 from neuron_runtime.metrics import Metrics
 from neuron_runtime.tensors import Array
+from neuron_runtime.tickets import Answer
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeWorker:
     """Takes every batch and answers when the test says so."""
 
     batches: dict[int, Array] = field(default_factory=dict)
-    is_exclusive: bool = False
-
-    @property
-    def slot(self) -> Slot:
-        return Slot.PREFETCH if self.batches else Slot.IDLE
+    given: asyncio.Event = field(default_factory=asyncio.Event)
 
     def submit(self, batch: int, bucket: int, parts: int, arrays: Sequence[Array]) -> None:
         self.batches[batch] = np.concatenate(arrays)
-
-    def set_exclusive(self, *, exclusive: bool) -> None:
-        self.is_exclusive = exclusive
+        self.given.set()
 
 
 @dataclass
-class FakeWorkers:
-    worker: FakeWorker = field(default_factory=FakeWorker)
-
-    def next_room(self) -> FakeWorker | None:
-        return self.worker if len(self.worker.batches) < 2 and not self.worker.is_exclusive else None
+class Fleet:
+    ready: int = 1
+    usable: int = 1
 
     def ready_count(self) -> int:
-        return 1
+        return self.ready
+
+    def usable_count(self) -> int:
+        return self.usable
 
 
 class Scene:
-    """A batcher with one worker of batch 4."""
+    """A batcher with one worker of batch 4; `join` brings more."""
 
     def __init__(self) -> None:
-        self.worker = FakeWorker()
+        self.fleet = Fleet()
         self.metrics = Metrics(CollectorRegistry())
-        self.batcher = Batcher(simulated_model(None, 4), FakeWorkers(self.worker), self.metrics)
+        self.batcher = Batcher(simulated_model(None, 4), self.fleet, self.metrics, BatchLimits())
         self.admission = Admission(100, 100, lambda: 0.001)
+        self.worker = self.join()
+
+    def join(self) -> FakeWorker:
+        worker = FakeWorker()
+        self.batcher.on_room(worker, [0.001])
+        return worker
 
     def ask(self, value: float, rows: int = 1, seconds: float = 5.0) -> asyncio.Task[Answer]:
         async def request() -> Answer:
             inputs = [np.full((rows, 16), value, dtype=np.float32)]
             with self.admission.admit(rows) as permit:
-                deadline = asyncio.get_running_loop().time() + seconds
-                return await self.batcher.infer(inputs, permit, deadline)
+                return await self.batcher.infer(inputs, permit, time.monotonic() + seconds)
 
         return asyncio.create_task(request())
 
@@ -79,9 +87,11 @@ class Scene:
         await self.settle()
 
     async def lose(self) -> None:
+        """The worker dies with all it has, and its replacement is ready at once."""
         lost = list(self.worker.batches)
-        self.worker.batches.clear()
+        self.batcher.on_gone(self.worker)
         self.batcher.on_lost(lost, "killed")
+        self.worker = self.join()
         await self.settle()
 
 
@@ -155,12 +165,11 @@ async def test_requests_of_a_lost_batch_run_alone_one_after_the_other(scene: Sce
     seen = []
     while scene.worker.batches:
         seen += scene.running()
-        assert scene.worker.is_exclusive, "nothing else may be given to a worker that may be taken down"
+        assert len(scene.worker.batches) == 1, "nothing else may be given to a worker that may be taken down"
         await scene.finish()
 
     assert sorted(seen) == [[1], [2]]
     assert [(await task).outputs[0][0, 0] for task in tasks] == [1, 2]
-    assert not scene.worker.is_exclusive
 
 
 async def test_a_second_loss_fails_that_request_only(scene: Scene) -> None:
@@ -171,7 +180,7 @@ async def test_a_second_loss_fails_that_request_only(scene: Scene) -> None:
     await scene.lose()
     await scene.finish()
 
-    with pytest.raises(InferenceFailedError, match="two workers were lost"):
+    with pytest.raises(InferenceFailedError, match="2 workers were lost"):
         await tasks.pop(killer)
     (survivor,) = tasks.values()
     assert (await survivor).outputs
@@ -182,11 +191,11 @@ async def test_a_program_error_in_company_is_tried_alone_and_alone_is_final(scen
     await scene.settle()
     batch = next(iter(scene.worker.batches))
     scene.worker.batches.clear()
-    scene.batcher.on_failed(batch, "bad index")
+    scene.batcher.on_failed(batch, "bad index", nrt.Action.RETRY)
     await scene.settle()
     alone = next(iter(scene.worker.batches))
     scene.worker.batches.clear()
-    scene.batcher.on_failed(alone, "bad index")
+    scene.batcher.on_failed(alone, "bad index", nrt.Action.RETRY)
     await scene.settle()
     await scene.finish()
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -204,3 +213,120 @@ async def test_refusing_all_answers_what_waits_and_what_runs(scene: Scene) -> No
     results = await asyncio.gather(running, waiting, return_exceptions=True)
     assert [type(result) for result in results] == [NotReadyError, NotReadyError]
     assert scene.admission.waiting_rows == 0
+
+
+async def test_an_input_the_device_refuses_is_the_clients_error_at_once(scene: Scene) -> None:
+    task = scene.ask(1)
+    await scene.settle()
+    scene.batcher.on_failed(next(iter(scene.worker.batches)), "NRT_EXEC_OOB", nrt.Action.REFUSE)
+
+    with pytest.raises(InvalidRequestError, match="refuses this input: NRT_EXEC_OOB"):
+        await task
+
+
+async def test_suspects_leave_the_other_worker_to_everybody_else(scene: Scene) -> None:
+    scene.fleet.ready = scene.fleet.usable = 2
+    other = scene.join()
+    suspects = [scene.ask(value) for value in (1, 2)]
+    await scene.settle()
+    await scene.lose()
+    # The suspect took the worker that has been idle longest.
+    assert next(iter(other.batches.values()))[:, 0].tolist() == [1]
+
+    rest = [scene.ask(value) for value in (3, 4, 5, 6)]
+    await scene.settle()
+    assert scene.running() == [[3, 4, 5, 6]]
+    assert len(other.batches) == 1
+    scene.worker, other = other, scene.worker
+    await scene.finish()
+    assert scene.running() == [[2]]
+
+    await scene.finish()
+    scene.worker = other
+    await scene.finish()
+    assert [(await task).outputs[0][0, 0] for task in (*suspects, *rest)] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_suspect_waits_for_the_second_worker_to_come_back(scene: Scene) -> None:
+    scene.fleet.usable = 2
+    task = scene.ask(1, seconds=60)
+    await scene.settle()
+    await scene.lose()
+    assert scene.running() == [], "the only worker left is not put at risk"
+
+    scene.fleet.ready = 2
+    scene.join()
+    await scene.settle()
+    assert scene.running() == [[1]]
+    await scene.finish()
+    assert (await task).outputs
+
+
+async def test_patience_with_a_missing_second_worker_ends_at_half_the_time(scene: Scene) -> None:
+    scene.fleet.usable = 2
+    task = scene.ask(1, seconds=0.4)
+    await scene.settle()
+    await scene.lose()
+    await scene.worker.given.wait()
+    await scene.finish()
+
+    assert (await task).outputs
+
+
+async def test_a_suspect_is_not_starved_by_full_batches(scene: Scene) -> None:
+    suspect = scene.ask(9)
+    await scene.settle()
+    await scene.lose()
+    await scene.finish()
+    assert (await suspect).outputs
+
+    crowd = [scene.ask(value) for value in range(40)]
+    await scene.settle()
+    lost = [scene.worker.batches.popitem()[0]]
+    scene.batcher.on_lost(lost, "killed")  # a batch of it is lost while another runs and the queue is long
+    await scene.settle()
+    await scene.finish()
+    assert [len(rows) for rows in scene.running()] == [1], "the worker was held back for the suspect"
+    while scene.worker.batches:
+        await scene.finish()
+    assert len(await asyncio.gather(*crowd)) == 40
+
+
+async def test_a_payload_that_took_two_workers_down_is_refused_and_others_are_not(scene: Scene) -> None:
+    killer = scene.ask(666)
+    await scene.settle()
+    await scene.lose()
+    await scene.lose()
+    with pytest.raises(InferenceFailedError):
+        await killer
+    assert scene.batcher.refused_payloads == 1
+
+    with pytest.raises(RefusedPayloadError, match="took 2 workers down"):
+        await scene.ask(666)
+    other = scene.ask(665)
+    await scene.settle()
+    await scene.finish()
+    assert (await other).outputs
+
+
+async def test_an_expired_request_of_a_lost_batch_is_not_retried(scene: Scene) -> None:
+    task = scene.ask(1, seconds=0.01)
+    await scene.settle()
+    with pytest.raises(DeadlineExceededError, match="while it was being computed"):
+        await task
+    await scene.lose()
+
+    assert scene.running() == []
+
+
+async def test_a_lost_worker_is_given_nothing(scene: Scene) -> None:
+    scene.batcher.on_gone(scene.worker)
+    task = scene.ask(1)
+    await scene.settle()
+    assert scene.running() == []
+    assert not scene.batcher.has_worker
+
+    scene.worker = scene.join()
+    await scene.settle()
+    await scene.finish()
+    assert (await task).outputs

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Awaitable
 
-from neuron_runtime.batcher import Answer
 from neuron_runtime.errors import (
     ClientGoneError,
     InvalidRequestError,
@@ -15,10 +14,11 @@ from neuron_runtime.errors import (
 )
 from neuron_runtime.routes.exchange import (
     CLOSE,
+    CONNECTION,
     JSON,
+    Connection,
     Headers,
     HttpRequest,
-    Message,
     Receive,
     Scope,
     Send,
@@ -28,6 +28,7 @@ from neuron_runtime.routes.exchange import (
 )
 from neuron_runtime.routes.tasks import Api, Outcome
 from neuron_runtime.service import Service
+from neuron_runtime.tickets import Answer
 
 log = logging.getLogger("neuron_runtime.requests")
 
@@ -44,28 +45,21 @@ class TaskEndpoint:
         began = time.monotonic()
         headers = dict(scope["headers"])
         request_id = request_id_of(headers)
-        extra: Headers = [(b"x-request-id", request_id)]
         try:
-            outcome = await self._answer(headers, receive)
+            outcome = await self._answer(scope, headers, receive, began)
             status, body = 200, outcome.body
             total = time.monotonic() - began
             self._observe(outcome.answer, total)
-            extra += [*outcome.headers, (b"server-timing", _server_timing(outcome.answer, total))]
+            timing = (b"server-timing", _server_timing(outcome.answer, total))
+            extra: Headers = [*outcome.headers, (b"x-request-id", request_id), timing]
         except ClientGoneError:
             self._service.metrics.canceled.inc()
             return
         except RuntimeServingError as error:
             status, body = error.status, self._api.error_body(error)
-            extra += [JSON, *_error_headers(error)]
-            if status >= 500:
-                log.warning(
-                    "request failed",
-                    extra={"requestId": request_id.decode(), "code": status, "error": error.message},
-                )
+            extra = [JSON, (b"x-request-id", request_id), *_error_headers(error)]
+            self._note_failure(error, request_id)
         self.count(status)
-        if log.isEnabledFor(logging.DEBUG):
-            facts = {"requestId": request_id.decode(), "api": self._api.name, "code": status}
-            log.debug("request", extra=facts | {"seconds": time.monotonic() - began})
         if self._service.is_draining:
             extra.append(CLOSE)
         await reply(send, status, body, extra)
@@ -73,39 +67,48 @@ class TaskEndpoint:
     def count(self, status: int) -> None:
         self._service.metrics.request_done(self._api.name, status)
 
-    async def _answer(self, headers: dict[bytes, bytes], receive: Receive) -> Outcome:
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, began: float) -> Outcome:
         self._service.check_admittable()
         settings = self._service.settings
-        deadline = asyncio.get_running_loop().time() + _timeout_seconds(headers, settings.request_timeout_seconds)
+        deadline = began + _timeout_seconds(headers, settings.request_timeout_seconds)
         body = await read_body(headers, receive, settings.max_body_bytes, deadline)
-        return await _unless_gone(self._api.task(self._service, HttpRequest(headers, body, deadline)), receive)
+        work = self._api.task(self._service, HttpRequest(headers, body, deadline))
+        connection: Connection | None = scope.get(CONNECTION)
+        return await (work if connection is None else _unless_gone(work, connection))
 
     def _observe(self, answer: Answer, total_seconds: float) -> None:
         self._request_seconds.observe(total_seconds)
         self._service.metrics.queue_seconds.observe(answer.queue_seconds)
 
+    def _note_failure(self, error: RuntimeServingError, request_id: bytes) -> None:
+        if error.refusal:
+            self._service.metrics.refused.labels(error.refusal).inc()
+        if error.status >= 500:
+            facts = {"requestId": request_id.decode(), "code": error.status, "error": error.message}
+            log.warning("request failed", extra=facts)
 
-async def _unless_gone(work: Awaitable[Outcome], receive: Receive) -> Outcome:
+
+async def _unless_gone(work: Awaitable[Outcome], connection: Connection) -> Outcome:
     """The work's result; canceled, and ClientGoneError, as soon as the client has left."""
     task = asyncio.current_task()
     assert task is not None, "uvicorn runs each request in a task"
-    watcher = asyncio.ensure_future(receive())
+    is_gone = False
 
-    def on_gone(gone: asyncio.Future[Message]) -> None:
-        if not gone.cancelled():
-            task.cancel()
+    def on_gone() -> None:
+        nonlocal is_gone
+        is_gone = True
+        task.cancel()
 
-    watcher.add_done_callback(on_gone)
+    connection.watch(on_gone)
     try:
         return await work
     except asyncio.CancelledError:
-        if watcher.done() and not watcher.cancelled():
-            task.uncancel()
-            raise ClientGoneError("the client left before its answer") from None
-        raise
+        if not is_gone:
+            raise
+        task.uncancel()
+        raise ClientGoneError("the client left before its answer") from None
     finally:
-        watcher.remove_done_callback(on_gone)
-        watcher.cancel()
+        connection.unwatch()
 
 
 def _timeout_seconds(headers: dict[bytes, bytes], most: float) -> float:
@@ -125,8 +128,13 @@ def _timeout_seconds(headers: dict[bytes, bytes], most: float) -> float:
 
 
 def _server_timing(answer: Answer, total_seconds: float) -> bytes:
-    queue, device, total = (1000 * s for s in (answer.queue_seconds, answer.device_seconds, total_seconds))
-    return f"queue;dur={queue:.3f}, device;dur={device:.3f}, total;dur={total:.3f}".encode()
+    """Milliseconds, as the header has them: in the queue, behind other batches, on the device, all in all."""
+    return b"queue;dur=%.3f, batch;dur=%.3f, device;dur=%.3f, total;dur=%.3f" % (
+        1000 * answer.queue_seconds,
+        1000 * answer.batch_wait_seconds,
+        1000 * answer.device_seconds,
+        1000 * total_seconds,
+    )
 
 
 def _error_headers(error: RuntimeServingError) -> Headers:
