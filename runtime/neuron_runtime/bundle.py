@@ -12,12 +12,20 @@ from pydantic.alias_generators import to_camel
 Datatype = Literal[
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "BF16", "FP32", "FP64"
 ]
-Task = Literal["Tensor", "TextClassification", "TextEmbedding"]
+Task = Literal["Tensor", "TextClassification", "TextEmbedding", "ImageClassification"]
+IMAGE_DATATYPES: tuple[Datatype, ...] = ("FP32", "FP16", "BF16", "UINT8")
+PARTS_OF_TASK: dict[Task, tuple[str, ...]] = {
+    "TextClassification": ("text", "classification"),
+    "TextEmbedding": ("text", "embedding"),
+    "ImageClassification": ("image", "classification"),
+}
 # Segments start with a letter, digit or underscore: no absolute paths, no "..", no hidden files, one spelling a file.
 RelativePath = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$", max_length=512)
 ]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PositiveInt = Annotated[int, Field(ge=1)]
+Size = tuple[PositiveInt, PositiveInt]
 
 
 class _Strict(BaseModel):
@@ -97,6 +105,51 @@ class EmbeddingSpec(_Strict):
     normalize: bool = Field(description="Scale each vector to length 1 after pooling.")
 
 
+class ImageSpec(_Strict):
+    """How an image becomes the model's input; the steps happen in the order of the fields."""
+
+    color: Literal["RGB", "BGR", "L"] = Field(default="RGB", description="Order of the channels; L is one, gray.")
+    resize: PositiveInt | Size | None = Field(
+        default=None,
+        description="One number: the shorter edge gets this length, the other keeps the proportion. [height, width]: "
+        "exactly these, whatever the proportion. Absent: the image stays as it came.",
+    )
+    resample: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = "bilinear"
+    crop: Size | None = Field(
+        default=None, description="[height, width] around the center; what the image lacks is black."
+    )
+    scale: float = Field(default=1 / 255, gt=0, description="Pixels of 0 to 255 are multiplied by this first.")
+    mean: tuple[float, ...] = Field(default=(0.0, 0.0, 0.0), description="Then this is taken off, by channel.")
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(1.0, 1.0, 1.0), description="Then it is divided by this, by channel."
+    )
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std must have one number for each channel of {self.color}")
+        if not isinstance(self.resize, tuple) and self.crop is None:
+            raise ValueError("images differ in size: give crop, or resize as [height, width]")
+        return self
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "L" else 3
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Of one image as the model takes it, without the batch."""
+        size = self.crop or self.resize
+        assert isinstance(size, tuple), "_channels_agree refuses a spec that does not fix the size"
+        return (self.channels, *size) if self.layout == "NCHW" else (*size, self.channels)
+
+    @property
+    def keeps_values(self) -> bool:
+        """Whether the model takes the pixels as they are, 0 to 255."""
+        return self.scale == 1 and not any(self.mean) and set(self.std) == {1.0}
+
+
 class Manifest(_Strict):
     """model.json."""
 
@@ -112,6 +165,7 @@ class Manifest(_Strict):
     text: TextSpec | None = None
     classification: ClassificationSpec | None = None
     embedding: EmbeddingSpec | None = None
+    image: ImageSpec | None = None
     files: tuple[BundleFile, ...] = Field(min_length=1, description="Every file of the bundle but model.json itself.")
 
     @model_validator(mode="after")
@@ -149,19 +203,34 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _task_has_its_parts(self) -> Self:
-        needed = {"TextClassification": ("text", "classification"), "TextEmbedding": ("text", "embedding")}
-        for part in needed.get(self.task, ()):
+        for part in PARTS_OF_TASK.get(self.task, ()):
             if getattr(self, part) is None:
                 raise ValueError(f"task {self.task} needs the part '{part}'")
         last = self.outputs[0].shape[-1]
         if (
-            self.task == "TextClassification"
+            "classification" in PARTS_OF_TASK.get(self.task, ())
             and self.classification
             and last not in (-1, len(self.classification.labels))
         ):
             raise ValueError(f"{len(self.classification.labels)} labels for an output of {last} classes")
         if self.task == "TextEmbedding" and self.embedding and last not in (-1, self.embedding.dimensions):
             raise ValueError(f"{self.embedding.dimensions} dimensions for an output of {last}")
+        return self
+
+    @model_validator(mode="after")
+    def _image_fits_the_input(self) -> Self:
+        if self.task != "ImageClassification" or self.image is None:
+            return self
+        first = self.inputs[0]
+        if len(self.inputs) != 1 or first.datatype not in IMAGE_DATATYPES:
+            raise ValueError(f"an image model takes one input of {', '.join(IMAGE_DATATYPES)}")
+        if first.shape != (-1, *self.image.row_shape):
+            raise ValueError(
+                f"image makes rows of {list(self.image.row_shape)} ({self.image.layout}), "
+                f"the input says {list(first.shape)}"
+            )
+        if first.datatype == "UINT8" and not self.image.keeps_values:
+            raise ValueError("a UINT8 input takes pixels as they are: scale 1, mean 0, std 1")
         return self
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from neuron_runtime.artifacts import MANIFEST_NAME, Bundle, load_bundle
-from neuron_runtime.bundle import Manifest, TensorSpec
+from neuron_runtime.bundle import ImageSpec, Manifest, TensorSpec
 from neuron_runtime.termination import FatalError
 
 
@@ -69,6 +69,19 @@ def _tensor(tensor: TensorSpec) -> str:
     return f"{tensor.name} {tensor.datatype} {list(tensor.shape)}"
 
 
+def _image(image: ImageSpec) -> str:
+    """The steps in their order, as far as there is something to do."""
+    size = image.resize if isinstance(image.resize, int) else [*(image.resize or ())]
+    steps = [
+        image.color,
+        f"resized to {size} ({image.resample})" if size else "",
+        f"cropped to {[*image.crop]}" if image.crop else "",
+        "" if image.keeps_values else f"times {image.scale:.6g}, mean {[*image.mean]}, std {[*image.std]}",
+        image.layout,
+    ]
+    return ", ".join(step for step in steps if step)
+
+
 def _bucket_rows(manifest: Manifest) -> list[tuple[str, str]]:
     sizes = {file.path: file.bytes for file in manifest.files}
     return [
@@ -90,6 +103,8 @@ def _task_rows(manifest: Manifest) -> list[tuple[str, str]]:
         rows.append(("text", f"{manifest.text.tokenizer}, {padding}, texts that are too long are {too_long}"))
     if manifest.classification:
         rows.append(("labels", f"{', '.join(manifest.classification.labels)} ({manifest.classification.activation})"))
+    if manifest.image:
+        rows.append(("image", _image(manifest.image)))
     if manifest.embedding:
         normalized = "normalized" if manifest.embedding.normalize else "as the program returns it"
         rows.append(

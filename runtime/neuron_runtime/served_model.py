@@ -7,7 +7,16 @@ the batcher and the workers. Pure: it opens no file.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from neuron_runtime.bundle import Bucket, ClassificationSpec, EmbeddingSpec, Manifest, Task, TensorSpec, TextSpec
+from neuron_runtime.bundle import (
+    Bucket,
+    ClassificationSpec,
+    EmbeddingSpec,
+    ImageSpec,
+    Manifest,
+    Task,
+    TensorSpec,
+    TextSpec,
+)
 from neuron_runtime.termination import FatalError, Reason
 
 PLATFORMS = {
@@ -29,6 +38,7 @@ class ServedModel:
     text: TextSpec | None = None
     classification: ClassificationSpec | None = None
     embedding: EmbeddingSpec | None = None
+    image: ImageSpec | None = None
     pad_values: Mapping[str, int] = field(default_factory=dict)
     """What fills a variable dimension of an input up to the bucket's size; 0 for inputs not named."""
 
@@ -58,5 +68,6 @@ def from_manifest(manifest: Manifest, engine: str, served_name: str | None, max_
         text=manifest.text,
         classification=manifest.classification,
         embedding=manifest.embedding,
+        image=manifest.image,
         pad_values={"input_ids": manifest.text.pad_id} if manifest.text else {},
     )
