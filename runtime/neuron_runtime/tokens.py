@@ -4,7 +4,7 @@ A text longer than every bucket is refused with TextTooLongError: it is cut only
 silently. What tokenizer.json says of padding and truncation is ignored, for it describes training, not our buckets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +34,14 @@ class TextTooLongError(ValueError):
         self.limit = limit
 
 
+class UnknownTokenError(ValueError):
+    """A client's token id that this tokenizer's vocabulary does not have."""
+
+    def __init__(self, index: int, token: int, vocabulary: int) -> None:
+        super().__init__(f"token id {token} is not in this model's vocabulary, which has the ids 0 to {vocabulary - 1}")
+        self.index = index
+
+
 @dataclass(frozen=True)
 class EncodedTexts:
     """One row a text, in order, padded to one of the model's sequence lengths."""
@@ -56,6 +64,7 @@ class TextEncoder:
         self.max_tokens = self.sequence_lengths[-1]
         self._spec = spec
         self._dtypes = {tensor.name: _DTYPES[tensor.datatype] for tensor in inputs}
+        self.vocabulary = 1 + max(tokenizer.get_vocab().values(), default=0)
         self._tokenizer = tokenizer
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -74,19 +83,39 @@ class TextEncoder:
     def encode(self, texts: Sequence[str]) -> EncodedTexts:
         """Pads to the shortest sequence length that holds them all."""
         encodings = self._tokenizer.encode_batch_fast(list(texts))
-        counts = tuple(len(encoding) for encoding in encodings)
+        columns = {name: [_values(name, encoding) for encoding in encodings] for name in self._dtypes}
+        return self._padded(columns, tuple(len(encoding) for encoding in encodings))
+
+    def encode_token_ids(self, rows: Sequence[Sequence[int]]) -> EncodedTexts:
+        """A client's own token ids, taken as they are: no special token is added, and none that is there is taken off.
+
+        Too many are refused, or cut at the end where the bundle says so, as for texts.
+        """
+        for index, row in enumerate(rows):
+            for token in row:
+                if not 0 <= token < self.vocabulary:
+                    raise UnknownTokenError(index, token, self.vocabulary)
+        if self._spec.truncate:
+            rows = [row[: self.max_tokens] for row in rows]
+        constant = {"attention_mask": 1, "token_type_ids": 0}
+        columns = {
+            name: rows if name == "input_ids" else [[constant[name]] * len(row) for row in rows]
+            for name in self._dtypes
+        }
+        return self._padded(columns, tuple(len(row) for row in rows))
+
+    def _padded(self, columns: Mapping[str, Sequence[Sequence[int]]], counts: tuple[int, ...]) -> EncodedTexts:
         for index, count in enumerate(counts):
             if count > self.max_tokens:
                 raise TextTooLongError(index, count, self.max_tokens)
         longest = max(counts, default=0)
         length = next(size for size in self.sequence_lengths if size >= longest)
-        return EncodedTexts({name: self._rows(name, encodings, length) for name in self._dtypes}, counts)
+        return EncodedTexts({name: self._rows(name, rows, length) for name, rows in columns.items()}, counts)
 
-    def _rows(self, name: str, encodings: Sequence[Encoding], length: int) -> NDArray[np.integer[Any]]:
+    def _rows(self, name: str, columns: Sequence[Sequence[int]], length: int) -> NDArray[np.integer[Any]]:
         fill = self._spec.pad_id if name == "input_ids" else 0
-        rows = np.full((len(encodings), length), fill, dtype=self._dtypes[name])
-        for row, encoding in zip(rows, encodings, strict=True):
-            values = _values(name, encoding)
+        rows = np.full((len(columns), length), fill, dtype=self._dtypes[name])
+        for row, values in zip(rows, columns, strict=True):
             if self._spec.pad_side == "right":
                 row[: len(values)] = values
             else:
@@ -128,9 +157,6 @@ def sequence_lengths(manifest: Manifest) -> tuple[int, ...]:
 
 
 def _values(name: str, encoding: Encoding) -> list[int]:
-    columns: dict[str, list[int]] = {
-        "input_ids": encoding.ids,
-        "attention_mask": encoding.attention_mask,
-        "token_type_ids": encoding.type_ids,
-    }
-    return columns[name]
+    # Each of these is a fresh list: only the one asked for is made.
+    column: list[int] = getattr(encoding, {"input_ids": "ids", "token_type_ids": "type_ids"}.get(name, name))
+    return column
