@@ -111,6 +111,11 @@ class Metrics:
         self.tokenize_seconds = self._histogram(
             "neuron_model_tokenize_duration_seconds", "Turning the texts of one request into token ids.", _SECONDS
         )
+        self.decode_seconds = self._histogram(
+            "neuron_model_decode_duration_seconds",
+            "Turning the images of one request into the model's input, waiting for a decoder included.",
+            _SECONDS,
+        )
 
     def _declare_batches(self) -> None:
         self.batch_rows = self._histogram("neuron_model_batch_rows", "Rows in a device batch, padding left out.", _ROWS)

@@ -32,15 +32,23 @@ def check_fields(document: Mapping[str, object], known: Sequence[str]) -> None:
             raise InvalidRequestError(f"unknown field '{name}'; the fields are {', '.join(known)}", name)
 
 
-def texts_of(document: Mapping[str, object], field: str) -> tuple[list[str], bool]:
+def boolean_of(document: Mapping[str, object], field: str) -> bool:
+    """A field that is true or false, and false where it is absent."""
+    value = document.get(field, False)
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"'{field}' must be true or false, not {type_word(value)}", field)
+    return value
+
+
+def texts_of(document: Mapping[str, object], field: str, kind: str = "a text") -> tuple[list[str], bool]:
     """The texts of a field that holds one text or a list of them, and whether it was a list."""
     if field not in document:
-        raise InvalidRequestError(f"field '{field}' is missing; give it a text or a list of texts", field)
+        raise InvalidRequestError(f"field '{field}' is missing; give it {kind} or a list of texts", field)
     value = document[field]
     if isinstance(value, str):
         return [value], False
     if not isinstance(value, list):
-        raise InvalidRequestError(f"'{field}' must be a text or a list of texts, not {type_word(value)}", field)
+        raise InvalidRequestError(f"'{field}' must be {kind} or a list of texts, not {type_word(value)}", field)
     if not value:
         raise InvalidRequestError(f"'{field}' is an empty list; give at least one text", field)
     for index, text in enumerate(value):

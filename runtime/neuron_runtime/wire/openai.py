@@ -1,4 +1,8 @@
-"""The OpenAI-compatible part: `POST /v1/embeddings`, `GET /v1/models`, and their errors. Pure, pooling included."""
+"""The OpenAI-compatible part: `POST /v1/embeddings`, `GET /v1/models`, and their errors. Pure, pooling included.
+
+Token ids are refused unless a setting accepts them: popular clients make them with OpenAI's tokenizer, and here they
+would be other words.
+"""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -7,34 +11,66 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuron_runtime.bundle import EmbeddingSpec
-from neuron_runtime.errors import InvalidRequestError, QueueFullError, RuntimeServingError, UnknownPathError
+from neuron_runtime.errors import (
+    InferenceFailedError,
+    InvalidRequestError,
+    QueueFullError,
+    RuntimeServingError,
+    UnknownPathError,
+)
 from neuron_runtime.served_model import ServedModel
-from neuron_runtime.tensors import Array
-from neuron_runtime.wire.json_body import JsonObject, check_fields, check_finite, dump, parse_object, texts_of
+from neuron_runtime.tensors import Array, as_float32
+from neuron_runtime.wire.json_body import (
+    JsonObject,
+    check_fields,
+    check_finite,
+    dump,
+    parse_object,
+    texts_of,
+    type_word,
+)
 
-_FIELDS = ("input", "model", "encoding_format", "dimensions", "user")
+FIELDS = ("input", "model", "encoding_format", "dimensions", "user")
+ENCODINGS = ("float", "base64")
 
 
 @dataclass(frozen=True)
 class EmbeddingsCall:
+    """`token_ids` where the caller sent those (`texts` is empty then), one list a row."""
+
     texts: list[str]
+    token_ids: list[list[int]]
     as_base64: bool
 
+    @property
+    def rows(self) -> int:
+        return len(self.texts) or len(self.token_ids)
 
-def parse_embeddings(body: bytes, model: ServedModel) -> EmbeddingsCall:
+
+def parse_embeddings(body: bytes, model: ServedModel, *, accept_token_ids: bool = False) -> EmbeddingsCall:
     check_task(model)
     document = parse_object(body)
-    check_fields(document, _FIELDS)
+    check_fields(document, FIELDS)
     name = document.get("model", model.name)
+    if not isinstance(name, str):
+        raise InvalidRequestError(f"'model' must be a text, not {type_word(name)}", "model")
     if name != model.name:
         raise UnknownPathError(f"there is no model '{name}' here; this server serves '{model.name}'", "model")
     encoding = document.get("encoding_format", "float")
-    if encoding not in ("float", "base64"):
+    if encoding not in ENCODINGS:
         raise InvalidRequestError("'encoding_format' must be float or base64", "encoding_format")
     _check_dimensions(document, model)
-    _refuse_token_ids(document.get("input"))
-    texts, _ = texts_of(document, "input")
-    return EmbeddingsCall(texts, as_base64=encoding == "base64")
+    _check_user(document)
+    as_base64 = encoding == "base64"
+    if _is_token_ids(document.get("input")):
+        if not accept_token_ids:
+            raise InvalidRequestError(
+                "'input' holds token ids; send texts, because ids made by another tokenizer mean other words here "
+                "(the server's setting accept-token-ids takes them as they are)",
+                "input",
+            )
+        return EmbeddingsCall([], _token_ids(document["input"]), as_base64)
+    return EmbeddingsCall(texts_of(document, "input")[0], [], as_base64)
 
 
 def check_task(model: ServedModel) -> None:
@@ -53,12 +89,37 @@ def _check_dimensions(document: JsonObject, model: ServedModel) -> None:
         )
 
 
-def _refuse_token_ids(value: object) -> None:
+def _check_user(document: JsonObject) -> None:
+    """OpenAI's field to tell its users apart by; it changes no answer, there or here."""
+    user = document.get("user")
+    if user is not None and not isinstance(user, str):
+        raise InvalidRequestError(f"'user' must be a text, not {type_word(user)}", "user")
+
+
+def _is_token_ids(value: object) -> bool:
+    """Told by the first item; anything else is read as texts."""
     first = value[0] if isinstance(value, list) and value else None
-    if type(first) is int or (isinstance(first, list) and first and type(first[0]) is int):
-        raise InvalidRequestError(
-            "'input' holds token ids; send texts, because ids made by another tokenizer mean other words here", "input"
-        )
+    return type(first) is int or (isinstance(first, list) and (not first or type(first[0]) is int))
+
+
+def _token_ids(value: object) -> list[list[int]]:
+    """One list of ids, or several, as rows."""
+    assert isinstance(value, list), "_is_token_ids was asked"
+    if not isinstance(value[0], list):
+        return [_ids(value, "input")]
+    return [_ids(row, f"input[{index}]") for index, row in enumerate(value)]
+
+
+def _ids(row: object, field: str) -> list[int]:
+    if not isinstance(row, list):
+        raise InvalidRequestError(f"'{field}' must be a list of token ids, not {type_word(row)}", field)
+    if not row:
+        raise InvalidRequestError(f"'{field}' is an empty list; give at least one token id", field)
+    for index, number in enumerate(row):
+        if type(number) is not int:
+            place = f"{field}[{index}]"
+            raise InvalidRequestError(f"'{place}' must be a token id, not {type_word(number)}", place)
+    return row
 
 
 def encode_embeddings(
@@ -66,8 +127,12 @@ def encode_embeddings(
 ) -> bytes:
     """The answer in OpenAI's shape. `mask` is the attention mask of the rows, needed for mean pooling."""
     assert model.embedding is not None, "a TextEmbedding model has pooling (checked by its manifest)"
-    check_finite(model.outputs[0].name, outputs[0])
-    vectors = embed(model.embedding, outputs[0], mask)
+    spec = model.outputs[0]
+    hidden = as_float32(outputs[0], spec.datatype)
+    check_finite(spec.name, hidden)
+    vectors = embed(model.embedding, hidden, mask)
+    if not np.isfinite(vectors).all():
+        raise InferenceFailedError(f"output '{spec.name}' is too large to be pooled and normalized in FP32")
     data = [
         {"object": "embedding", "index": index, "embedding": _base64(vector) if call.as_base64 else vector}
         for index, vector in enumerate(vectors)
@@ -78,7 +143,7 @@ def encode_embeddings(
 
 def embed(spec: EmbeddingSpec, hidden: Array, mask: Array | None) -> Array:
     """Vectors [rows, dimensions] in FP32 from a program's output, pooled and normalized as the bundle says."""
-    values = hidden.astype(np.float32)
+    values = hidden.astype(np.float32, copy=False)
     if spec.pooling == "cls":
         values = values[:, 0]
     elif spec.pooling == "mean":
@@ -91,8 +156,11 @@ def embed(spec: EmbeddingSpec, hidden: Array, mask: Array | None) -> Array:
 
 
 def models_list(model: ServedModel, created: int) -> JsonObject:
-    entry = {"id": model.name, "object": "model", "created": created, "owned_by": "neuron-serving"}
-    return {"object": "list", "data": [entry]}
+    return {"object": "list", "data": [model_entry(model, created)]}
+
+
+def model_entry(model: ServedModel, created: int) -> JsonObject:
+    return {"id": model.name, "object": "model", "created": created, "owned_by": "neuron-serving"}
 
 
 _TYPES: Mapping[int, str] = {400: "invalid_request_error", 404: "invalid_request_error", 413: "invalid_request_error"}
