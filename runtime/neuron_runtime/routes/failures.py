@@ -46,7 +46,9 @@ def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         refused = MethodNotAllowedError(f"{request.method} is not allowed on {request.url.path}; use {allowed}")
-        return _error(request, refused)
+        response = _error(request, refused)
+        response.headers["allow"] = allowed
+        return response
     return _error(request, UnknownPathError(f"there is nothing at {request.url.path}; see GET /v2 and GET /v1/models"))
 
 
