@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -81,18 +82,18 @@ def test_request_id_comes_back_and_is_made_when_missing(tensors: httpx.Client) -
         pytest.param({"shape": [1, 15]}, "shape [1, 15] does not match [-1, 16]", id="wrong shape"),
         pytest.param({"shape": [16]}, "shape [16] does not match [-1, 16]", id="wrong rank"),
         pytest.param({"shape": [0, 16], "data": []}, "has a size below 1", id="empty batch"),
-        pytest.param({"shape": "1,16"}, "'inputs[0].shape' must be a list of whole numbers", id="shape no list"),
+        pytest.param({"shape": "1,16"}, "inputs[0] ('input'): shape must be a list of whole numbers", id="shape no list"),
         pytest.param(
             {"name": "x"}, "named 'x', which is no input of model 'simulated'; it takes input", id="unknown input"
         ),
         pytest.param({"data": [1, 2]}, "holds 2 values, its shape [1, 16] needs 16", id="too few values"),
         pytest.param({"data": ["a"] * 16}, "must hold numbers for datatype FP32, found strings", id="strings"),
-        pytest.param({"data": [None] * 16}, "found null, objects", id="nulls"),
+        pytest.param({"data": [None] * 16}, "found null", id="nulls"),
         pytest.param({"data": [[1, 2], [3]]}, "is ragged", id="ragged"),
         pytest.param({"data": [[1.0] * 8] * 2}, "is nested as [2, 8], its shape says [1, 16]", id="nested otherwise"),
         pytest.param({"data": [1e300] * 16}, "beyond the range of FP32", id="overflow"),
         pytest.param({"data": 5}, "must be a list", id="data no list"),
-        pytest.param({"parameters": {"binary_data_size": 64}}, "binary tensor extension is not supported", id="binary"),
+        pytest.param({"parameters": {"binary_data_size": 64}}, "the header Inference-Header-Content-Length", id="binary"),
     ],
 )
 def test_infer_refuses_a_wrong_tensor(tensors: httpx.Client, changes: dict[str, Any], told: str) -> None:
@@ -111,7 +112,7 @@ def test_infer_refuses_a_wrong_tensor(tensors: httpx.Client, changes: dict[str, 
         pytest.param(b"{}", "'inputs' must be a list of at least one tensor", id="no inputs"),
         pytest.param(b'{"inputs": [4]}', "'inputs[0]' must be an object", id="input no object"),
         pytest.param(
-            b'{"inputs": [{"name": "input", "shape": [1, 16], "datatype": "FP32"}]}', "data' is missing", id="no data"
+            b'{"inputs": [{"name": "input", "shape": [1, 16], "datatype": "FP32"}]}', "data is missing", id="no data"
         ),
         pytest.param(json.dumps({"id": 4, "inputs": [ONE_ROW]}).encode(), "'id' must be a text", id="id no text"),
         pytest.param(json.dumps({"inputs": [ONE_ROW] * 2}).encode(), "given twice", id="twice"),
@@ -120,11 +121,7 @@ def test_infer_refuses_a_wrong_tensor(tensors: httpx.Client, changes: dict[str, 
             "named 'y', which is no output of model 'simulated'; it gives output",
             id="unknown output",
         ),
-        pytest.param(
-            json.dumps({"inputs": [ONE_ROW], "parameters": {"binary_data_output": True}}).encode(),
-            "binary tensor extension is not supported",
-            id="binary output",
-        ),
+        pytest.param(json.dumps({"inputs": [ONE_ROW | {"data": [math.nan] * 16}]}).encode(), "holds NaN", id="NaN"),
         pytest.param(b'{"inputs": ' + b"[" * 5000 + b"]" * 5000 + b"}", "the body is not JSON", id="too deep"),
     ],
 )
@@ -155,11 +152,18 @@ def test_wrong_paths_say_what_is_there(tensors: httpx.Client, method: str, path:
     assert told in response.json()["error"]
 
 
-def test_binary_header_is_refused_by_name(tensors: httpx.Client) -> None:
-    headers = {"Inference-Header-Content-Length": "10"}
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [("21", "is 21, but the body has 20 bytes"), ("-1", "must be a whole number"), ("9" * 99, "must be a whole number")],
+)
+def test_a_wrong_length_of_the_json_is_refused(tensors: httpx.Client, length: str, told: str) -> None:
+    headers = {"Inference-Header-Content-Length": length}
     response = tensors.post("/v2/models/simulated/infer", content=b"x" * 20, headers=headers)
 
-    assert (response.status_code, "binary tensor extension" in response.json()["error"]) == (400, True)
+    assert (response.status_code, f"header Inference-Header-Content-Length {told}" in response.json()["error"]) == (
+        400,
+        True,
+    )
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
