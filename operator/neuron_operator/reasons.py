@@ -36,6 +36,7 @@ KILLED: Final = frozenset({137, 143})
 RUNTIME_REASONS: Final = (
     Reason.HARDWARE_ERROR,
     Reason.COMPILER_VERSION_MISMATCH,
+    Reason.OUT_OF_DEVICE_MEMORY,
     Reason.NEURON_CORES_BUSY,
     Reason.ARTIFACT_CORRUPT,
     Reason.ARTIFACT_NOT_FOUND,

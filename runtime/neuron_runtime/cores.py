@@ -17,6 +17,9 @@ NUM_CORES = "NEURON_RT_NUM_CORES"
 PROCESS_TAG = "NEURON_PROCESS_TAG"
 CORES_PER_DEVICE = 2
 """Of every Inf2 and Trn1 device (NeuronCore-v2)."""
+CORE_MEMORY_BYTES = 32 * 2**30 // CORES_PER_DEVICE
+"""A core's share of its device's memory: every Inf2 and Trn1 device has 32 GiB (Neuron documentation, "Amazon EC2 Inf2
+Architecture" and "Amazon EC2 Trn1/Trn1n Architecture")."""
 PROCESS_TAG_MAX_LENGTH = 255
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")

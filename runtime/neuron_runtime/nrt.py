@@ -13,12 +13,14 @@ from neuron_runtime.termination import Reason
 
 
 class Action(StrEnum):
-    """What the worker's owner does after the error."""
+    """What is done after the error. The engine retries, the pool does the rest."""
 
+    FAIL = "fail"  # nothing is known about it: the request has failed, the core is fine
     REFUSE = "refuse"  # the input is at fault; the core is fine
-    RETRY = "retry"  # transient: the same call may succeed
+    RETRY = "retry"  # transient: the same call may succeed; if it goes on, a new process may help
     RESTART = "restart"  # the process is at fault; a new one may work
     GIVE_UP = "give-up"  # the core or device is broken; restarting does not help
+    EXIT = "exit"  # nothing in this container can run the program
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,11 @@ class NrtError:
 
 _REPLACE_NODE = "the device reports a hardware fault; drain and replace this node"
 _LOAD = "check that the model was compiled for this instance family and that it fits the core's memory"
-_SMALLER = "use a smaller batch, fewer buckets or bf16 casting"
+_SMALLER = "the program does not fit the core's device memory: use a smaller batch, fewer buckets or bf16 casting"
 _INPUT = "the input does not match the program"
 _TABLE = (
     NrtError(2, "NRT_INVALID", Action.RESTART, Reason.MODEL_LOAD_FAILED, _LOAD),
-    NrtError(4, "NRT_RESOURCE", Action.RESTART, Reason.OUT_OF_MEMORY, _SMALLER),
+    NrtError(4, "NRT_RESOURCE", Action.RESTART, Reason.OUT_OF_DEVICE_MEMORY, _SMALLER),
     NrtError(5, "NRT_TIMEOUT", Action.RESTART, Reason.HARDWARE_ERROR, "see the node's kernel log"),
     NrtError(6, "NRT_HW_ERROR", Action.GIVE_UP, Reason.HARDWARE_ERROR, _REPLACE_NODE),
     NrtError(7, "NRT_QUEUE_FULL", Action.RETRY, Reason.MODEL_LOAD_FAILED, "lower the calls in flight per core"),
@@ -46,7 +48,7 @@ _TABLE = (
     NrtError(
         10,
         "NRT_UNSUPPORTED_NEFF_VERSION",
-        Action.GIVE_UP,
+        Action.EXIT,
         Reason.COMPILER_VERSION_MISMATCH,
         "compile the model again with a compiler that matches this image's Neuron runtime",
     ),
@@ -78,7 +80,6 @@ _TABLE = (
     ),
 )
 BY_CODE: Mapping[int, NrtError] = {row.code: row for row in _TABLE if row.code is not None}
-BY_NAME: Mapping[str, NrtError] = {row.name: row for row in _TABLE}
 
 CORES_BUSY = NrtError(
     None,
@@ -90,11 +91,13 @@ CORES_BUSY = NrtError(
 WITHOUT_IMPORT = NrtError(
     None,
     "Unknown builtin op: neuron",
-    Action.GIVE_UP,
+    Action.EXIT,
     Reason.MODEL_LOAD_FAILED,
     "the program was compiled for Neuron but torch_neuronx is not loaded; serve it with the torch_neuronx engine",
 )
-UNKNOWN = NrtError(None, "unknown", Action.RETRY, Reason.MODEL_LOAD_FAILED, _LOAD)
+UNKNOWN = NrtError(None, "unknown", Action.FAIL, Reason.MODEL_LOAD_FAILED, _LOAD)
+
+BY_NAME: Mapping[str, NrtError] = {row.name: row for row in (*_TABLE, CORES_BUSY, WITHOUT_IMPORT)}
 
 _BUSY = re.compile(r"NeuronCore\(s\) not available|nrt_allocate_neuron_cores.*not available", re.IGNORECASE)
 _NAME = re.compile(r"\bNRT_[A-Z_]+\b")
@@ -103,6 +106,11 @@ _CODE = re.compile(
     r"\bstatus(?:_code| code)?\s*[=:]?\s*(\d{1,4})\b",
     re.IGNORECASE | re.DOTALL,
 )
+
+
+def by_name(name: str) -> NrtError:
+    """The row that `classify` has named before."""
+    return BY_NAME.get(name, UNKNOWN)
 
 
 def classify(text: str) -> NrtError:

@@ -108,7 +108,7 @@ async def serve(settings: ServeSettings, environment: Mapping[str, str]) -> None
 
 
 async def _until_over(service: Service, stop: asyncio.Event, hurry: asyncio.Event) -> None:
-    """Until the drain is over; FatalError when the pool cannot go on, after a drain if some of its workers still can."""
+    """Until the drain is over; FatalError when the pool has failed, drained too if some of its workers have not."""
     told = asyncio.create_task(stop.wait())
     ends: set[asyncio.Future[Any]] = {told, service.pool.failed}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

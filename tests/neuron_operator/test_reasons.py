@@ -63,7 +63,7 @@ CONTAINERS = [
         for reason in (
             "ArtifactNotFound", "ArtifactUnauthorized", "ArtifactUnreachable", "ArtifactCorrupt", "ArtifactTooLarge",
             "DiskFull", "ModelLoadFailed", "NeuronCoresBusy", "CompilerVersionMismatch", "OutOfMemory", "HardwareError",
-            "InvalidConfiguration",
+            "InvalidConfiguration", "OutOfDeviceMemory",
         )
     ),
 ]  # fmt: skip

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     NEURON_CORES_BUSY = "NeuronCoresBusy"
     COMPILER_VERSION_MISMATCH = "CompilerVersionMismatch"
     OUT_OF_MEMORY = "OutOfMemory"
+    OUT_OF_DEVICE_MEMORY = "OutOfDeviceMemory"
     HARDWARE_ERROR = "HardwareError"
     INVALID_CONFIGURATION = "InvalidConfiguration"
     CRASH_LOOP = "CrashLoop"

@@ -98,8 +98,13 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.OUT_OF_MEMORY: Meaning(
         POD,
-        "The container or the device ran out of memory.",
-        "Raise spec.resources.limits.memory; if the message names the device, use fewer or smaller buckets.",
+        "The container ran out of the host's memory.",
+        "Raise spec.resources.limits.memory.",
+    ),
+    Reason.OUT_OF_DEVICE_MEMORY: Meaning(
+        POD,
+        "The model's programs do not fit a NeuronCore's device memory.",
+        "Use fewer buckets (spec.serving.maxBatchSize), or compile for smaller batches or with bf16 casting.",
     ),
     Reason.HARDWARE_ERROR: Meaning(POD, "The device reports a hardware error.", "Drain and replace the node."),
     Reason.INVALID_CONFIGURATION: Meaning(

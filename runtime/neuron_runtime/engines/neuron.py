@@ -5,10 +5,17 @@ the one core this process can see (NEURON_RT_VISIBLE_CORES, set by the front pro
 """
 
 import importlib
+import time
+from collections.abc import Sequence
 
+from neuron_runtime import nrt
 from neuron_runtime.engines.torchscript import TorchScriptEngine
 from neuron_runtime.messages import Start
+from neuron_runtime.tensors import Array
 from neuron_runtime.termination import FatalError, Reason
+
+RETRY_PAUSES_SECONDS = (0.05, 0.2, 0.5)
+"""Before another try of a call that failed for a transient reason, such as a full queue of the core."""
 
 
 class NeuronEngine(TorchScriptEngine):
@@ -29,3 +36,13 @@ class NeuronEngine(TorchScriptEngine):
                 hint="install torch-neuronx 2.9 from AWS's index, or use AWS's Neuron PyTorch inference image",
             )
         super().__init__(start)
+
+    def run(self, bucket: int, inputs: Sequence[Array]) -> list[Array]:
+        for pause in RETRY_PAUSES_SECONDS:
+            try:
+                return super().run(bucket, inputs)
+            except RuntimeError as error:
+                if nrt.classify(str(error)).action is not nrt.Action.RETRY:
+                    raise
+            time.sleep(pause)
+        return super().run(bucket, inputs)

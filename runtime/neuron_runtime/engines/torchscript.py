@@ -44,8 +44,12 @@ class TorchScriptEngine:
         outputs = _as_sequence(answer)
         declared = self._start.output_datatypes
         if len(outputs) != len(declared):
-            raise _differs(f"it returned {len(outputs)} tensors, model.json names {len(declared)} outputs")
-        return [self._array(output, datatype) for output, datatype in zip(outputs, declared, strict=True)]
+            raise self._differs(bucket, f"returned {len(outputs)} tensors, model.json names {len(declared)} outputs")
+        arrays = [self._array(output, datatype) for output, datatype in zip(outputs, declared, strict=True)]
+        for index, (array, datatype) in enumerate(zip(arrays, declared, strict=True)):
+            if array.dtype != DTYPES[datatype]:
+                raise self._differs(bucket, f"returned {array.dtype} as output {index}, model.json declares {datatype}")
+        return arrays
 
     @staticmethod
     def _tensor(array: Array, datatype: str) -> torch.Tensor:
@@ -60,9 +64,16 @@ class TorchScriptEngine:
             tensor = tensor.float()  # numpy has no bfloat16; every bfloat16 is a float32
         array: Array = tensor.view(torch.int16).numpy().view(np.uint16) if datatype == _BF16 else tensor.numpy()
         wanted = DTYPES[datatype]
-        if array.dtype != wanted and array.dtype.kind != wanted.kind:
-            raise _differs(f"it returned {array.dtype} where model.json declares {datatype}")
-        return array.astype(wanted, copy=False)
+        # Wider is the same number; narrower or of another kind would be another one, without a word.
+        can_widen = array.dtype.kind == wanted.kind and np.can_cast(array.dtype, wanted, "safe")
+        return array.astype(wanted, copy=False) if can_widen else array
+
+    def _differs(self, bucket: int, what: str) -> FatalError:
+        return FatalError(
+            Reason.MODEL_LOAD_FAILED,
+            f"the program does not match its bundle: {self._start.programs[bucket].file} {what}",
+            hint="pack the bundle again from the program file, with the outputs it really has",
+        )
 
 
 def _as_sequence(answer: Any) -> list[torch.Tensor]:
@@ -71,11 +82,3 @@ def _as_sequence(answer: Any) -> list[torch.Tensor]:
     if isinstance(answer, dict):
         return list(answer.values())
     return list(answer)
-
-
-def _differs(what: str) -> FatalError:
-    return FatalError(
-        Reason.MODEL_LOAD_FAILED,
-        f"the program does not match its bundle: {what}",
-        hint="pack the bundle again from the program file, with the outputs it really has",
-    )
