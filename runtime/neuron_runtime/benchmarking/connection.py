@@ -6,6 +6,7 @@ Used by `load`, which decides what is sent when. One request at a time: no pipel
 import asyncio
 import contextlib
 import socket
+import time
 from typing import Protocol, cast
 
 import httptools
@@ -23,7 +24,8 @@ class Driver(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """`due` and `lag` are the driver's, for the request in flight; `failure` is what `lost` should record."""
+    """`due` is the driver's, for the request in flight; `received_at` is when the last bytes came; `failure`
+    is what a lost request failed of."""
 
     __slots__ = (
         "_driver",
@@ -35,7 +37,7 @@ class Connection(asyncio.Protocol):
         "failure",
         "is_busy",
         "is_open",
-        "lag",
+        "received_at",
     )
 
     def __init__(self, driver: Driver, request: bytes, connected: socket.socket) -> None:
@@ -43,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._request = request
         self._socket = connected
         self._parser = httptools.HttpResponseParser(self)
-        self.due = self.lag = 0.0
+        self.due = self.received_at = 0.0
         self.failure = CLOSED
         self.is_busy = False
         self.is_open = True
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
 
     def data_received(self, data: bytes) -> None:
+        self.received_at = time.perf_counter()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:

@@ -91,11 +91,10 @@ class LoadRun(ABC):
             connection.is_busy = False
             self.samples.failures.append((connection.due, connection.failure))
 
-    def record(self, connection: Connection, status: int, now: float) -> None:
+    def record(self, connection: Connection, status: int) -> None:
         samples = self.samples
         samples.due.append(connection.due)
-        samples.done.append(now)
-        samples.lag.append(connection.lag)
+        samples.done.append(connection.received_at)
         samples.codes.append(status)
 
     def open_connection(self) -> None:

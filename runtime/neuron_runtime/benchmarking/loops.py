@@ -25,11 +25,9 @@ class ClosedLoop(LoadRun):
             self._send(connection)
 
     def answered(self, connection: Connection, status: int) -> None:
-        now = time.perf_counter()
-        self.record(connection, status, now)
-        if now < self.stop_at and connection.is_open:
-            connection.due = now
-            connection.send()
+        self.record(connection, status)
+        if connection.is_open and self.wants_connection():
+            self._send(connection)
 
     def unconnected(self) -> None:
         self.samples.failures.append((time.perf_counter(), UNCONNECTED))
@@ -54,8 +52,8 @@ class OpenLoop(LoadRun):
         self._arrivals = array("d", arrivals.tobytes())
         self._next = 0
         self._idle: list[Connection] = []
-        self._backlog: deque[tuple[float, float]] = deque()
-        """Requests that wait for a connection: when they were due, and how much later the generator came to them."""
+        self._backlog: deque[float] = deque()
+        """Due times of requests that wait for a connection."""
         self._timer = Timer(self._send_due)
 
     def start(self) -> None:
@@ -65,13 +63,13 @@ class OpenLoop(LoadRun):
         self._use(connection)
 
     def answered(self, connection: Connection, status: int) -> None:
-        self.record(connection, status, time.perf_counter())
+        self.record(connection, status)
         if connection.is_open:
             self._use(connection)
 
     def unconnected(self) -> None:
         if self._backlog:
-            self.samples.failures.append((self._backlog.popleft()[0], UNCONNECTED))
+            self.samples.failures.append((self._backlog.popleft(), UNCONNECTED))
 
     def wants_connection(self) -> bool:
         return bool(self._backlog)
@@ -82,12 +80,16 @@ class OpenLoop(LoadRun):
             self.open_connection()
 
     def is_waiting(self) -> bool:
-        return bool(self._backlog) or super().is_waiting()
+        return self._next < len(self._arrivals) or bool(self._backlog) or super().is_waiting()
 
     def sweep(self, oldest: float) -> None:
         super().sweep(oldest)
-        while self._backlog and self._backlog[0][0] < oldest:
-            self.samples.failures.append((self._backlog.popleft()[0], TIMED_OUT))
+        while self._next < len(self._arrivals) and (due := self.begin + self._arrivals[self._next]) < oldest:
+            self._next += 1
+            self._note_lag(due)
+            self.samples.failures.append((due, TIMED_OUT))
+        while self._backlog and self._backlog[0] < oldest:
+            self.samples.failures.append((self._backlog.popleft(), TIMED_OUT))
 
     def _send_due(self) -> None:
         """Everything due by now, and the timer for what is due next."""
@@ -104,24 +106,30 @@ class OpenLoop(LoadRun):
         self._timer.arm(left)
 
     def _launch(self, due: float) -> None:
+        self._note_lag(due)
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open:
-                self._send(connection, due, time.perf_counter() - due)
+                self._send(connection, due)
                 return
-        self._backlog.append((due, time.perf_counter() - due))
+        self._backlog.append(due)
         self.samples.connection_waits.append(due)
         if self.open_or_opening < self._most_connections:
             self.open_connection()
 
+    def _note_lag(self, due: float) -> None:
+        self.samples.launched.append(due)
+        self.samples.lag.append(time.perf_counter() - due)
+
     def _use(self, connection: Connection) -> None:
         if self._backlog:
-            self._send(connection, *self._backlog.popleft())
+            self._send(connection, self._backlog.popleft())
         else:
             self._idle.append(connection)
 
-    def _send(self, connection: Connection, due: float, lag: float) -> None:
-        connection.due, connection.lag = due, lag
+    @staticmethod
+    def _send(connection: Connection, due: float) -> None:
+        connection.due = due
         connection.send()
 
     async def _close(self) -> None:

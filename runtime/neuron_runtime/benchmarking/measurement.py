@@ -39,14 +39,15 @@ class Window:
 
 @dataclass
 class Samples:
-    """One entry per answered request, in parallel arrays; `due` is when it should have been sent, `lag` how much later
-    the generator came to it. `failures` holds the due time and the kind of what was never answered, `connection_waits`
-    the due times of what found all connections busy."""
+    """Parallel arrays, moments on one clock: `due`, `done` and `codes` of every answered request; `launched` (when it
+    was due) and `lag` (how much later the generator came to it) of every request of an open loop. `failures` holds the
+    due time and kind of what was never answered, `connection_waits` the due times of what found no connection free."""
 
     due: "array[float]" = field(default_factory=lambda: array("d"))
     done: "array[float]" = field(default_factory=lambda: array("d"))
-    lag: "array[float]" = field(default_factory=lambda: array("d"))
     codes: "array[int]" = field(default_factory=lambda: array("h"))
+    launched: "array[float]" = field(default_factory=lambda: array("d"))
+    lag: "array[float]" = field(default_factory=lambda: array("d"))
     failures: list[tuple[float, str]] = field(default_factory=list)
     connection_waits: "array[float]" = field(default_factory=lambda: array("d"))
 
@@ -128,12 +129,14 @@ def nearest_rank(values: FloatArray, percent: float) -> float:
 
 def summarize(samples: Samples, window: Window, load: Load, cpu_share: float) -> Measurement:
     """What `samples` say about the requests that were due within `window`."""
-    due, done, lag = (np.array(column, dtype=np.float64) for column in (samples.due, samples.done, samples.lag))
+    due, done, launched, lag = map(np.array, (samples.due, samples.done, samples.launched, samples.lag))
     codes = np.array(samples.codes, dtype=np.int16)
     belongs = (due >= window.start) & (due < window.end)
     arrived = (done >= window.start) & (done < window.end)
     succeeded = (codes >= 200) & (codes < 300)
     latencies = done - due
+    lags = lag[(launched >= window.start) & (launched < window.end)]
+    lag_p99 = nearest_rank(lags, 99) if len(lags) else 0.0
     counted = Counter(kind for moment, kind in samples.failures if window.start <= moment < window.end)
     return Measurement(
         kind=load[0],
@@ -147,7 +150,7 @@ def summarize(samples: Samples, window: Window, load: Load, cpu_share: float) ->
         failures=dict(counted),
         latencies_seconds=np.sort(latencies[belongs & succeeded]),
         refusal_latencies_seconds=np.sort(latencies[belongs & ~succeeded]),
-        lag_p99_seconds=nearest_rank(lag[belongs], 99) if belongs.any() else 0.0,
+        lag_p99_seconds=lag_p99,
         generator_cpu_share=cpu_share,
         connection_waits=sum(window.start <= moment < window.end for moment in samples.connection_waits),
     )
