@@ -9,7 +9,7 @@ import pytest
 from demo import installation, store
 from demo.kube import CommandError, Kube
 from e2e import bundles
-from e2e.world import World
+from e2e.world import WAIT_S, World
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def world(kube: Kube, uploaded: dict[str, Path]) -> Iterator[World]:
     kube.apply({**secret, "metadata": {"name": "artifact-store", "namespace": namespace}})
     yield World(kube=kube, namespace=namespace)
     # The next story needs the cores, not the name: pods get no time to drain, the rest goes in the background.
-    kube.kubectl("delete", "neuronmodels", "--all", "-n", namespace, "--timeout=60s")
-    kube.kubectl("wait", "replicasets", "--all", "-n", namespace, "--for=delete", "--timeout=60s")
-    kube.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1", "--timeout=120s")
+    kube.kubectl("delete", "neuronmodels", "--all", "-n", namespace, f"--timeout={WAIT_S}s")
+    kube.kubectl("wait", "replicasets", "--all", "-n", namespace, "--for=delete", f"--timeout={WAIT_S}s")
+    kube.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1", f"--timeout={WAIT_S}s")
     kube.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from demo import installation
-from e2e.world import World
+from e2e.world import WAIT_S, World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NODES, CORES_PER_NODE = ("n1", "n2"), 2
 
@@ -17,7 +17,9 @@ def without_device_plugins(world: World) -> Iterator[None]:
     for node in NODES:
         installation.tool("cluster", "stop", f"{node}-device-plugin")
     for node in NODES:
-        world.kube.wait(f"node/{node}", r"jsonpath={.status.allocatable.aws\.amazon\.com/neuroncore}=0")
+        world.kube.wait(
+            f"node/{node}", r"jsonpath={.status.allocatable.aws\.amazon\.com/neuroncore}=0", timeout_s=WAIT_S
+        )
     yield
     _start_device_plugins(world)
 
@@ -27,7 +29,7 @@ def _start_device_plugins(world: World) -> None:
         installation.tool("cluster", "start", f"{node}-device-plugin")
     for node in NODES:
         path = r"{.status.allocatable.aws\.amazon\.com/neuroncore}"
-        world.kube.wait(f"node/{node}", f"jsonpath={path}={CORES_PER_NODE}")
+        world.kube.wait(f"node/{node}", f"jsonpath={path}={CORES_PER_NODE}", timeout_s=WAIT_S)
 
 
 def test_the_second_of_two_models_waits_for_cores_and_gets_them(world: World) -> None:

@@ -23,7 +23,7 @@ from e2e.cluster_sandbox import Sandbox, open_sandbox
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(os.geteuid() != 0, reason="raising a cluster takes root"),
 ]
 
@@ -98,7 +98,7 @@ def deployment(name: str, image: str, replicas: int, **container: Any) -> dict[s
 
 def roll_out(sandbox: Sandbox, wanted: dict[str, Any]) -> None:
     sandbox.apply(wanted)
-    sandbox.kubectl("rollout", "status", f"deployment/{wanted['metadata']['name']}", "--timeout=60s")
+    sandbox.kubectl("rollout", "status", f"deployment/{wanted['metadata']['name']}", "--timeout=300s")
 
 
 def container_ids(sandbox: Sandbox) -> set[str]:
@@ -106,7 +106,7 @@ def container_ids(sandbox: Sandbox) -> set[str]:
     return {status["containerID"] for pod in pods for status in pod["status"]["containerStatuses"]}
 
 
-def eventually(holds: Callable[[], bool], timeout_s: float = 30) -> None:
+def eventually(holds: Callable[[], bool], timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, f"still not so after {timeout_s} s"
@@ -205,7 +205,7 @@ IN_POD = """
 import json, socket, ssl, struct, time, urllib.error, urllib.request
 def connects(address, port):
     try:
-        socket.create_connection((address, port), timeout=2).close()
+        socket.create_connection((address, port), timeout=20).close()
     except OSError as error:
         return type(error).__name__
     return "open"
@@ -213,13 +213,13 @@ def resolves(name):
     question = struct.pack(">6H", 7, 256, 1, 0, 0, 0)
     question += b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + struct.pack(">BHH", 0, 1, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(3)
+        client.settimeout(20)
         client.sendto(question, ("10.96.0.10", 53))
         answer = client.recv(512)
     return socket.inet_ntoa(answer[-4:]) if answer[7] else f"code {answer[3] & 15}"
 context = ssl.create_default_context(cafile="CA")
 try:
-    api = urllib.request.urlopen("https://10.96.0.1/api/v1/secrets", context=context, timeout=3).status
+    api = urllib.request.urlopen("https://10.96.0.1/api/v1/secrets", context=context, timeout=20).status
 except urllib.error.HTTPError as error:
     api = error.code
 print(json.dumps({
@@ -252,7 +252,7 @@ ASK = """
 import ssl, sys, urllib.error, urllib.request
 context = ssl.create_default_context(cafile=sys.argv[2])
 try:
-    print(urllib.request.urlopen(sys.argv[1], context=context, timeout=5).status)
+    print(urllib.request.urlopen(sys.argv[1], context=context, timeout=30).status)
 except urllib.error.HTTPError as error:
     print(error.code)
 except OSError as error:
@@ -325,7 +325,7 @@ def test_load_brings_only_the_layers_that_a_node_lacks(raised: Sandbox, tmp_path
     docker_archive(archive, image, [base, {"version": b"two"}])
     assert "n1 0.0 MB, n2 0.0 MB" in raised.tool("load", str(archive)).stderr
     raised.kubectl("rollout", "restart", "deployment/layers")
-    raised.kubectl("rollout", "status", "deployment/layers", "--timeout=60s")
+    raised.kubectl("rollout", "status", "deployment/layers", "--timeout=300s")
 
 
 @pytest.mark.parametrize("command", ["up", "down"])

@@ -5,7 +5,7 @@ import pytest
 from demo.kube import CommandError
 from e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import yaml
 from demo import installation, store
 from e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -26,10 +26,10 @@ def sentiment(world: World) -> str:
 
 
 def test_example_serves_text_metrics_and_a_truthful_status(world: World, sentiment: str) -> None:
-    with world.forward(sentiment) as url:
-        good = httpx.post(f"{url}/predict", json={"text": "We laughed all evening and the food was superb."}).json()
-        bad = httpx.post(f"{url}/predict", json={"text": "The update made everything slower and lost my files."}).json()
-        metrics = httpx.get(f"{url}/metrics").text
+    with world.forward(sentiment) as url, httpx.Client(base_url=url, timeout=60) as client:
+        good = client.post("/predict", json={"text": "We laughed all evening and the food was superb."}).json()
+        bad = client.post("/predict", json={"text": "The update made everything slower and lost my files."}).json()
+        metrics = client.get("/metrics").text
     assert (good["label"], bad["label"]) == ("positive", "negative")
     assert 0.5 < good["confidence"] <= 1
     assert "neuroncore_utilization_ratio{" in metrics
@@ -55,5 +55,5 @@ def test_the_users_own_application_answers_through_the_runtime_beside_it(world: 
         world.kube.apply(body)
     world.wait_until_ready("reviews")
     with world.forward("reviews") as url:
-        page = httpx.get(url, params={"text": "A lovely little place, we will be back."}, timeout=30)
+        page = httpx.get(url, params={"text": "A lovely little place, we will be back."}, timeout=60)
     assert "positive (" in page.text

@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from e2e.world import World
+from e2e.world import WAIT_S, World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_a_killed_pod_is_replaced_and_the_model_ready_again(world: World, tiny: 
 def test_deleted_children_come_back(world: World, tiny: str) -> None:
     for child in (f"service/{tiny}", f"poddisruptionbudget/{tiny}", f"deployment/{tiny}"):
         world.delete(child)
-        world.kube.kubectl("wait", child, "-n", world.namespace, "--for=create", "--timeout=20s")
+        world.kube.kubectl("wait", child, "-n", world.namespace, "--for=create", f"--timeout={WAIT_S}s")
     world.wait_until_ready(tiny)
 
 
@@ -36,15 +36,21 @@ def test_kubectl_scale_changes_the_number_of_pods(world: World, tiny: str) -> No
     world.wait(f"neuronmodel/{tiny}", "jsonpath={.status.readyReplicas}=2")
     world.kube.kubectl("scale", f"neuronmodel/{tiny}", "-n", world.namespace, "--replicas=1")
     world.wait(f"neuronmodel/{tiny}", "jsonpath={.status.replicas}=1")
+    # One that is still draining says that it is not ready, and the way in may lead to it.
+    for pod in (pod["metadata"] for pod in world.pods(tiny)):
+        if "deletionTimestamp" in pod:
+            world.kube.kubectl(
+                "wait", f"pod/{pod['name']}", "-n", world.namespace, "--for=delete", f"--timeout={WAIT_S}s"
+            )
     with world.forward(tiny) as url:
-        assert httpx.get(f"{url}/v2/health/ready").status_code == httpx.codes.OK
+        assert httpx.get(f"{url}/v2/health/ready", timeout=WAIT_S).status_code == httpx.codes.OK
 
 
 @pytest.mark.parametrize("mode", ["background", "foreground"])
 def test_deleting_the_model_leaves_nothing(world: World, tiny: str, mode: str) -> None:
     world.delete(f"neuronmodel/{tiny}", f"--cascade={mode}")
     for child in ("deployment", "service", "poddisruptionbudget"):
-        world.kube.kubectl("wait", f"{child}/{tiny}", "-n", world.namespace, "--for=delete", "--timeout=60s")
+        world.kube.kubectl("wait", f"{child}/{tiny}", "-n", world.namespace, "--for=delete", f"--timeout={WAIT_S}s")
     labels = f"neuron-serving.dev/model={tiny}"
-    world.kube.kubectl("wait", "pod", "-l", labels, "-n", world.namespace, "--for=delete", "--timeout=60s")
+    world.kube.kubectl("wait", "pod", "-l", labels, "-n", world.namespace, "--for=delete", f"--timeout={WAIT_S}s")
     assert world.kube.list("controllerrevisions", namespace=world.namespace, labels=labels) == []

@@ -8,6 +8,8 @@ from typing import Any
 from demo.kube import CommandError, Kube
 
 MODEL_LABEL = "neuron-serving.dev/model"
+# Never waited out by a story that passes, so it need not be short: on a busy machine pods take minutes to start.
+WAIT_S = 600
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,18 @@ class World:
         conditions: list[dict[str, str]] = self.model(name).get("status", {}).get("conditions", [])
         return next((condition for condition in conditions if condition["type"] == kind), {})
 
-    def wait_until_ready(self, name: str, timeout_s: int = 180) -> None:
-        self.wait(f"neuronmodel/{name}", "condition=Ready", timeout_s)
+    def wait_until_ready(self, name: str) -> None:
+        self.wait(f"neuronmodel/{name}", "condition=Ready")
 
-    def wait_for_reason(self, name: str, reason: str, timeout_s: int = 120) -> str:
+    def wait_for_reason(self, name: str, reason: str) -> str:
         """Wait until Ready carries `reason`; returns its message."""
         path = '{.status.conditions[?(@.type=="Ready")].reason}'
-        self.wait(f"neuronmodel/{name}", f"jsonpath={path}={reason}", timeout_s)
+        self.wait(f"neuronmodel/{name}", f"jsonpath={path}={reason}")
         return self.condition(name)["message"]
 
-    def wait(self, what: str, condition: str, timeout_s: int = 120) -> None:
+    def wait(self, what: str, condition: str) -> None:
         try:
-            self.kube.wait(what, condition, namespace=self.namespace, timeout_s=timeout_s)
+            self.kube.wait(what, condition, namespace=self.namespace, timeout_s=WAIT_S)
         except CommandError as error:
             pods = self.kube.kubectl("get", "pods", "-n", self.namespace, "-o", "wide")
             raise CommandError(f"{error}\n{pods}") from error
@@ -60,7 +62,7 @@ class World:
         return {pod["metadata"]["name"] for pod in self.pods(name)}
 
     def delete(self, what: str, *options: str) -> None:
-        self.kube.kubectl("delete", what, "-n", self.namespace, "--timeout=120s", *options)
+        self.kube.kubectl("delete", what, "-n", self.namespace, f"--timeout={WAIT_S}s", *options)
 
     def is_there(self, what: str) -> bool:
         return bool(self.kube.kubectl("get", what, "-n", self.namespace, "--ignore-not-found", "-o", "name").strip())

@@ -37,7 +37,7 @@ class Bench:
 
     async def run_until(self, holds: Callable[[], bool]) -> None:
         worker = asyncio.create_task(work(self.queue, self.gate, self.reconcile, Metrics(CollectorRegistry())))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not holds():
                 await self.looked.wait()
                 self.looked.clear()
@@ -83,9 +83,9 @@ async def test_no_key_is_taken_before_the_gate_opens() -> None:
 
 
 async def test_a_throttled_key_waits_as_long_as_it_was_told() -> None:
-    bench = Bench(errors.ThrottledError("busy", retry_after_s=0.3))
+    bench = Bench(errors.ThrottledError("busy", retry_after_s=0.2))
     bench.gate.open()
     bench.queue.add(KEY)
     started = asyncio.get_running_loop().time()
     await bench.run_until(lambda: bench.looks == [KEY, KEY])
-    assert asyncio.get_running_loop().time() - started >= 0.3
+    assert asyncio.get_running_loop().time() - started >= 0.2
