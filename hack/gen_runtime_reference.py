@@ -14,8 +14,9 @@ from pydantic_core import PydanticUndefined
 
 from generated import write_or_check
 from neuron_runtime import errors
+from neuron_runtime.instance_labels import INSTANCE_LABELS, VARIABLES
 from neuron_runtime.metrics import MetricDoc, described_metrics
-from neuron_runtime.monitor_report import FAMILIES, INSTANCE_LABELS
+from neuron_runtime.monitor_report import FAMILIES
 from neuron_runtime.routes import PATHS
 from neuron_runtime.settings import ENV_PREFIX, PROGRAM, ServeSettings
 
@@ -43,6 +44,10 @@ def metrics_page() -> Iterator[str]:
     yield "dashboards exist; only the workers of this pod are counted. `neuron_monitor_up` is our own."
     yield "*instance* stands for"
     yield f"{_labels(INSTANCE_LABELS)}.\n"
+    yield "Where pods may not read instance metadata, neuron-monitor leaves these empty. The runtime then fills in what"
+    yield "the node's name holds (the region, and the instance's id where the subnet names by resource) and what the"
+    yield f"pod's environment holds: {_fallbacks()}. The operator sets `NODE_NAME`; the others can go"
+    yield "into `spec.pod.env`.\n"
     yield from _metric_table(metric for metric in metrics if metric.name in monitored)
 
 
@@ -51,6 +56,10 @@ def _metric_table(metrics: Iterator[MetricDoc]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for metric in metrics:
         yield f"| `{metric.name}` | {metric.kind} | {_short(metric.labels)} | {_cell(metric.help)} |"
+
+
+def _fallbacks() -> str:
+    return "; ".join(f"`{label}` from {_labels(names)}" for label, names in VARIABLES.items())
 
 
 def _short(labels: tuple[str, ...]) -> str:

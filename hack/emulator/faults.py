@@ -1,7 +1,8 @@
 """Breaks and heals an emulated node from the outside: writes the fault list that its processes follow.
 
-`python -m emulator.faults STATE_DIR add execution_status=1005 --cores 0 --times 3`, `… clear`, `… list`. Kinds and
-their values are in emulated_node.faults, with the struck process's side of it.
+`python -m emulator.faults STATE_DIR add execution_status=1005 --cores 0 --times 3`, `… clear`, `… list`, and
+`… monitor MODE` for what neuron-monitor shows. Kinds and their values are in emulated_node.faults, modes in
+emulated_node.monitor, each with the struck process's side of it.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emulated_node.faults import KINDS, parse_faults
+from emulated_node.monitor import MODE_FILE, MODES
 from emulated_node.node import write_atomically
 
 
@@ -25,6 +27,14 @@ def inject(state: Path, *faults: dict[str, object]) -> None:
 
 def heal(state: Path) -> None:
     (state / "faults.json").unlink(missing_ok=True)
+    (state / MODE_FILE).unlink(missing_ok=True)
+
+
+def set_monitor_mode(state: Path, mode: str) -> None:
+    """From its next report on; a neuron-monitor that hangs has to be killed first."""
+    if mode not in MODES:
+        raise ValueError(f"no monitor mode {mode!r}; there are {', '.join(MODES)}")
+    write_atomically(state / MODE_FILE, json.dumps({"mode": mode}))
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -40,6 +50,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add.add_argument("--tag", default="", help="only in processes whose NEURON_PROCESS_TAG matches")
     add.add_argument("--after", type=int, default=0, help="let so many occasions of a process pass first")
     add.add_argument("--times", type=int, help="strike so often in each process (default: always)")
+    commands.add_parser("monitor").add_argument("mode", choices=MODES)
     commands.add_parser("clear")
     commands.add_parser("list")
     return parser.parse_args(arguments)
@@ -49,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parsed(arguments)
     if options.command == "clear":
         heal(options.state_dir)
+    elif options.command == "monitor":
+        set_monitor_mode(options.state_dir, options.mode)
     elif options.command == "add":
         kind, _, value = options.fault.partition("=")
         chosen = {"cores": options.cores, "tag": options.tag, "after": options.after, "times": options.times}

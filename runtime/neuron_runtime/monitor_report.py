@@ -1,17 +1,22 @@
 """neuron-monitor's JSON as the official exporter's metrics. Pure: a line in, samples out.
 
 Names, types and labels are those of AWS's neuron-monitor-prometheus.py, so that existing dashboards work; keys of the
-report: Neuron documentation, "Neuron Monitor User Guide". A key that is missing or of another type is left out and the
-rest still counts, because keys have come and gone between releases of the tools.
+report: Neuron documentation, "Neuron Monitor User Guide". A key that is missing or of another type is left out and
+named, and the rest still counts, because keys have come and gone between releases of the tools. New keys are ignored.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import orjson
 
-INSTANCE_LABELS = ("instance_name", "instance_id", "instance_type", "availability_zone", "region", "subnet_id")
+from neuron_runtime.instance_labels import INSTANCE_LABELS, instance_labels
+
 _RUNTIME_LABELS = (*INSTANCE_LABELS, "runtime_tag")
+MOST_ENTRIES = 256
+"""Of any map in the report, such as cores or types of errors. What is beyond is left out: no report can fill memory."""
+LONGEST_KEY = 128
 _MEMORY_KINDS = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
 
 
@@ -82,10 +87,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Report:
-    """What one line says about our own workers. `tags` are those of our workers that it mentions."""
+    """What one line says about our own workers. `tags` are those of our workers that it mentions; `differences` the
+    documented keys that it lacks or has in another type, each once."""
 
     samples: tuple[Sample, ...]
     tags: frozenset[str] = field(default=frozenset())
+    differences: frozenset[str] = field(default=frozenset())
 
 
 def monitor_config(tag_pattern: str, period: str) -> bytes:
@@ -95,90 +102,126 @@ def monitor_config(tag_pattern: str, period: str) -> bytes:
     return orjson.dumps({"period": period, "neuron_runtimes": [runtime], "system_metrics": []})
 
 
-def read_report(line: bytes, tag_prefix: str, node_name: str) -> Report | None:
-    """The samples of a report, or None when the line is not one. Runtimes whose tag is not ours are left out."""
+class _Part:
+    """An object of the report and where it lies; what it should hold and does not is noted in `differences`.
+
+    Of an object that is missing, nothing further is missed.
+    """
+
+    def __init__(self, content: object, path: str, differences: set[str]) -> None:
+        self.path = path
+        self._differences = differences
+        self._content: Mapping[str, object] | None = content if isinstance(content, dict) else None
+        if self._content is None:
+            differences.add(path)
+
+    @property
+    def content(self) -> Mapping[str, object]:
+        return self._content or {}
+
+    def within(self, key: str) -> "_Part":
+        differences = self._differences if self._content is not None else set[str]()
+        return _Part(self.content.get(key), f"{self.path}.{key}" if self.path else key, differences)
+
+    def entries(self) -> Iterator[tuple[str, "_Part"]]:
+        """Of a map whose keys are not known beforehand, such as cores."""
+        for key in self._keys():
+            yield key, _Part(self.content[key], f"{self.path}.*", self._differences)
+
+    def number(self, key: str) -> Iterator[float]:
+        if self._content is not None:
+            yield from self._number(key, key)
+
+    def numbers(self) -> Iterator[tuple[str, float]]:
+        """Every entry of a map of numbers whose keys are not known beforehand, such as types of errors."""
+        for key in self._keys():
+            for value in self._number(key, "*"):
+                yield key, value
+
+    def is_null(self, key: str) -> bool:
+        return key in self.content and self.content[key] is None
+
+    def _keys(self) -> Iterator[str]:
+        return (key for key in islice(self.content, MOST_ENTRIES) if len(key) <= LONGEST_KEY)
+
+    def _number(self, key: str, shown: str) -> Iterator[float]:
+        value = self.content.get(key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield float(value)
+        else:
+            self._differences.add(f"{self.path}.{shown}" if self.path else shown)
+
+
+def read_report(line: bytes, tag_prefix: str, environment: Mapping[str, str]) -> Report | None:
+    """The samples of a report, or None when the line is not one. Runtimes whose tag is not ours are left out.
+
+    `environment` is the pod's, for the instance's labels where the report has none.
+    """
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(document, dict) or ("neuron_runtime_data" not in document and "instance_info" not in document):
         return None
-    instance = _instance_labels(_mapping(document, "instance_info"), node_name)
-    samples: list[Sample] = list(_hardware(_mapping(document, "neuron_hardware_info"), instance))
+    differences: set[str] = set()
+    whole = _Part(document, "", differences)
+    instance = instance_labels(whole.within("instance_info").content, environment)
+    samples = list(_hardware(whole.within("neuron_hardware_info"), instance))
     tags: set[str] = set()
+    for runtime in _runtimes(document, differences):
+        tag = runtime.content.get("neuron_runtime_tag")
+        if isinstance(tag, str) and tag.startswith(tag_prefix):
+            tags.add(tag)
+            samples.extend(_runtime_samples(runtime.within("report"), (*instance, tag)))
+    return Report(tuple(samples), frozenset(tags), frozenset(differences))
+
+
+def _runtimes(document: Mapping[str, object], differences: set[str]) -> Iterator[_Part]:
+    """Null is how Go writes a list that was never filled: nothing runs."""
     runtimes = document.get("neuron_runtime_data")
-    for runtime in runtimes if isinstance(runtimes, list) else []:
-        if not isinstance(runtime, dict) or not str(runtime.get("neuron_runtime_tag", "")).startswith(tag_prefix):
-            continue
-        tag = str(runtime["neuron_runtime_tag"])
-        tags.add(tag)
-        samples.extend(_runtime_samples(_mapping(runtime, "report"), (*instance, tag)))
-    return Report(tuple(samples), frozenset(tags))
+    if isinstance(runtimes, list):
+        for runtime in runtimes[:MOST_ENTRIES]:
+            yield _Part(runtime, "runtime", differences)
+    elif runtimes is not None or "neuron_runtime_data" not in document:
+        differences.add("neuron_runtime_data")
 
 
-def _runtime_samples(report: Mapping[str, object], labels: tuple[str, ...]) -> Iterator[Sample]:
-    for core, counters in _items(_mapping(report, "neuroncore_counters"), "neuroncores_in_use"):
-        for value in _numbers(counters, "neuroncore_utilization"):
+def _runtime_samples(report: _Part, labels: tuple[str, ...]) -> Iterator[Sample]:
+    for core, counters in report.within("neuroncore_counters").within("neuroncores_in_use").entries():
+        for value in counters.number("neuroncore_utilization"):
             yield Sample(UTILIZATION, (*labels, core), value / 100)
-    yield from _memory(_mapping(_mapping(report, "memory_used"), "neuron_runtime_used_bytes"), labels)
-    usage = _mapping(_mapping(report, "neuron_runtime_vcpu_usage"), "vcpu_usage")
+    yield from _memory(report.within("memory_used").within("neuron_runtime_used_bytes"), labels)
+    usage = report.within("neuron_runtime_vcpu_usage").within("vcpu_usage")
     for kind in ("user", "system"):
-        for value in _numbers(usage, kind):
+        for value in usage.number(kind):
             yield Sample(VCPU, (*labels, kind), value / 100)
-    stats = _mapping(report, "execution_stats")
+    yield from _executions(report.within("execution_stats"), labels)
+
+
+def _executions(stats: _Part, labels: tuple[str, ...]) -> Iterator[Sample]:
     for family, group in ((ERRORS, "error_summary"), (STATUS, "execution_summary")):
-        summary = _mapping(stats, group)
-        for kind in summary:
-            for value in _numbers(summary, kind):
+        for kind, value in stats.within(group).numbers():
+            if value >= 0:  # a counter never falls
                 yield Sample(family, (*labels, kind), value)
-    latency = _mapping(_mapping(stats, "latency_stats"), "total_latency")
-    for percentile in latency:
-        for value in _numbers(latency, percentile):
+    latency = stats.within("latency_stats")
+    if latency.content and not latency.is_null("total_latency"):  # null when nothing ran
+        for percentile, value in latency.within("total_latency").numbers():
             yield Sample(LATENCY, (*labels, percentile), value)
 
 
-def _memory(used: Mapping[str, object], labels: tuple[str, ...]) -> Iterator[Sample]:
+def _memory(used: _Part, labels: tuple[str, ...]) -> Iterator[Sample]:
     for location in ("host", "neuron_device"):
-        for value in _numbers(used, location):
+        for value in used.number(location):
             yield Sample(MEMORY_USED, (*labels, location), value)
-    for core, breakdown in _items(_mapping(used, "usage_breakdown"), "neuroncore_memory_usage"):
+    for core, breakdown in used.within("usage_breakdown").within("neuroncore_memory_usage").entries():
         for kind, family in CORE_MEMORY.items():
-            for value in _numbers(breakdown, kind):
+            for value in breakdown.number(kind):
                 # The official exporter writes the text None here; dashboards select by it.
                 yield Sample(family, (*labels, core, "None"), value)
 
 
-def _hardware(info: Mapping[str, object], instance: tuple[str, ...]) -> Iterator[Sample]:
-    if info:
-        counts = (str(info.get("neuron_device_count", "")), str(info.get("neuroncore_per_device_count", "")))
+def _hardware(info: _Part, instance: tuple[str, ...]) -> Iterator[Sample]:
+    keys = ("neuron_device_count", "neuroncore_per_device_count")
+    counts = [str(int(value)) for key in keys for value in info.number(key)]
+    if len(counts) == len(keys):
         yield Sample(HARDWARE, (*instance, *counts), 1)
-
-
-def _instance_labels(info: Mapping[str, object], node_name: str) -> tuple[str, ...]:
-    """The instance's labels; where pods may not read instance metadata, at least the node's name."""
-    keys = (
-        "instance_name",
-        "instance_id",
-        "instance_type",
-        "instance_availability_zone",
-        "instance_region",
-        "subnet_id",
-    )
-    name, *rest = (str(info.get(key) or "") for key in keys)
-    return (name or node_name, *rest)
-
-
-def _mapping(parent: Mapping[str, object], key: str) -> Mapping[str, object]:
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _items(parent: Mapping[str, object], key: str) -> Iterator[tuple[str, Mapping[str, object]]]:
-    for name in _mapping(parent, key):
-        yield name, _mapping(_mapping(parent, key), name)
-
-
-def _numbers(parent: Mapping[str, object], key: str) -> Iterator[float]:
-    value = parent.get(key)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield float(value)

@@ -1,7 +1,7 @@
-"""neuron-monitor as a supervised child: read its reports, keep the newest, start it again when it ends.
+"""neuron-monitor as a supervised child: read its reports, and start it again when it ends, hangs or writes nonsense.
 
-Its figures are extra: whatever it does, inference goes on, and `neuron_monitor_up` says why there are none. The
-mapping of its reports to metrics is `monitor_report`'s.
+Its figures are extra: whatever it does, inference goes on, and `neuron_monitor_up` says why there are none. What its
+reports mean is `monitor_report`'s, how they are scraped `monitor_metrics`'.
 """
 
 import asyncio
@@ -10,116 +10,76 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from neuron_runtime.child_processes import kill
 from neuron_runtime.metrics import Metrics
-from neuron_runtime.monitor_report import FAMILIES, UP, Family, Report, monitor_config, read_report
+from neuron_runtime.monitor_metrics import SILENCE_SECONDS, MonitorMetrics
+from neuron_runtime.monitor_report import Report, monitor_config, read_report
 
 log = logging.getLogger("neuron_runtime.neuron_monitor")
 
 INSTALLED_AT = Path("/opt/aws/neuron/bin/neuron-monitor")
 PERIOD = "1s"
-SILENCE_SECONDS = 30.0
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
-LINE_LIMIT_BYTES = 4 * 2**20
+LINE_LIMIT_BYTES = 2**20
+MOST_BAD_LINES = 100
+"""In a row; whoever writes so much nonsense is not going to stop."""
+LAST_WORDS_BYTES = 2000
+LAST_WORDS_SECONDS = 1.0
 
 
-class MonitorMetrics(Collector):
-    """The newest report and the counters summed over all of them, as Prometheus reads them."""
+@dataclass(frozen=True)
+class Pace:
+    """How long a silence is a hang, and how long to wait before the next start: doubled after each short life."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._newest: Report | None = None
-        self._seen_at = 0.0
-        self._totals: dict[tuple[Family, tuple[str, ...]], float] = {}
-        self.trouble = "no report yet"
-
-    def take(self, report: Report) -> None:
-        self._newest = report
-        if report.tags:
-            self._seen_at = self._clock()
-        for sample in report.samples:
-            if sample.family.kind == "counter":
-                key = (sample.family, sample.labels)
-                self._totals[key] = self._totals.get(key, 0.0) + sample.value
-
-    def status(self) -> str:
-        """Empty while our workers are being reported, else the reason why not."""
-        if self._seen_at and self._clock() - self._seen_at <= SILENCE_SECONDS:
-            return ""
-        if self._newest is not None and not self._newest.tags:
-            return "neuron-monitor reports none of this pod's workers"
-        if self._seen_at:
-            return f"no report for {SILENCE_SECONDS:.0f} s ({self.trouble})"
-        return self.trouble
-
-    def collect(self) -> Iterator[Metric]:
-        reason = self.status()
-        up = GaugeMetricFamily(UP.name, UP.help, labels=UP.labels)
-        up.add_metric([reason], 0.0 if reason else 1.0)
-        yield up
-        values = dict(self._totals)
-        if self._newest is not None and not reason:
-            for sample in self._newest.samples:
-                values.setdefault((sample.family, sample.labels), sample.value)
-        for family in FAMILIES:
-            rows = [(labels, value) for (other, labels), value in values.items() if other is family]
-            if rows:
-                yield _metric(family, rows)
-
-    def describe(self) -> Iterator[Metric]:
-        """Nothing: the registry then does not collect at registration."""
-        return iter(())
-
-
-def _metric(family: Family, rows: list[tuple[tuple[str, ...], float]]) -> Metric:
-    if family.kind == "info":
-        info = InfoMetricFamily(family.name, family.help)
-        for labels, _ in rows:
-            info.add_metric([], dict(zip(family.labels, labels, strict=True)))
-        return info
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    metric = kind(family.name, family.help, labels=family.labels)
-    for labels, value in rows:
-        metric.add_metric(labels, value)
-    return metric
+    silence_seconds: float = SILENCE_SECONDS
+    first_pause_seconds: float = 0.5
+    longest_pause_seconds: float = 30.0
 
 
 class NeuronMonitor:
-    def __init__(self, tag_prefix: str, environment: Mapping[str, str], metrics: Metrics) -> None:
+    def __init__(
+        self, tag_prefix: str, environment: Mapping[str, str], metrics: Metrics, pace: Pace | None = None
+    ) -> None:
         self._tag_prefix = tag_prefix
         self._environment = environment
         self._metrics = metrics
-        self.collector = MonitorMetrics()
+        self._pace = pace or Pace()
+        self._known_differences: set[str] = set()
+        self.collector = MonitorMetrics(self._pace.silence_seconds)
         metrics.registry.register(self.collector)
 
     async def run(self) -> None:
         """Keep it running until canceled."""
         binary = find_binary(self._environment)
         if binary is None:
-            self.collector.trouble = "neuron-monitor is not installed in this container"
+            self._lament("neuron-monitor is not installed in this container")
             return
-        pause = FIRST_PAUSE_SECONDS
-        with tempfile.NamedTemporaryFile(prefix="neuron-monitor-", suffix=".json") as config:
-            config.write(monitor_config(f"^{re.escape(self._tag_prefix)}", PERIOD))
-            config.flush()
-            while True:
-                began = time.monotonic()
-                await self._one_life(binary, config.name)
-                if time.monotonic() - began > SILENCE_SECONDS:
-                    pause = FIRST_PAUSE_SECONDS
-                await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
-                self._metrics.monitor_restarts.inc()
+        with ExitStack() as stack:
+            try:
+                config = stack.enter_context(_config_file(monitor_config(f"^{re.escape(self._tag_prefix)}", PERIOD)))
+            except OSError as error:
+                self._lament(f"neuron-monitor's configuration cannot be written: {error.strerror}")
+                return
+            await self._lives(binary, config)
 
-    async def _one_life(self, binary: str, config: str) -> None:
+    async def _lives(self, binary: str, config: str) -> None:
+        pause = self._pace.first_pause_seconds
+        while True:
+            was_useful = await self._one_life(binary, config)
+            if was_useful:
+                pause = self._pace.first_pause_seconds
+            await asyncio.sleep(pause)
+            pause = min(self._pace.longest_pause_seconds, pause * 2)
+            self._metrics.monitor_restarts.inc()
+
+    async def _one_life(self, binary: str, config: str) -> bool:
+        """Whether it reported for at least as long as a silence may last."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             process = await asyncio.create_subprocess_exec(
                 binary,
@@ -128,43 +88,84 @@ class NeuronMonitor:
                 env=dict(self._environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 limit=LINE_LIMIT_BYTES,
             )
         except OSError as error:
-            self.collector.trouble = f"neuron-monitor cannot be started: {error.strerror}"
-            return
-        assert process.stdout is not None, "the process was started with a pipe"
+            self._lament(f"neuron-monitor cannot be started: {error.strerror}")
+            return False
+        assert process.stdout is not None, "the process was started with pipes"
+        assert process.stderr is not None, "the process was started with pipes"
+        words = asyncio.create_task(_last_words(process.stderr))
         try:
-            await self._read(process.stdout)
+            last_report_at, trouble = await self._read(process.stdout)
         finally:
             kill(process)
             code = await process.wait()
-        self.collector.trouble = f"neuron-monitor ended (exit code {code})"
-        log.warning("neuron-monitor ended", extra={"exitCode": code})
+            await asyncio.wait([words], timeout=LAST_WORDS_SECONDS)
+            words.cancel()
+        said = words.result() if words.done() and not words.cancelled() else ""
+        self._lament(trouble or f"neuron-monitor ended (exit code {code})", lastWords=said)
+        return last_report_at - began > self._pace.silence_seconds
 
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        """Its reports until it ends, or until it has been silent so long that it must hang."""
-        node_name = self._environment.get("NODE_NAME", "")
-        while True:
+    async def _read(self, stream: asyncio.StreamReader) -> tuple[float, str]:
+        """Its reports, until it ends or has to be ended: when the last one came (0: never), and why it has to."""
+        loop = asyncio.get_running_loop()
+        last_report_at, patient_until = 0.0, loop.time() + self._pace.silence_seconds
+        bad_lines = 0
+        while bad_lines < MOST_BAD_LINES:
             try:
-                line = await asyncio.wait_for(stream.readline(), SILENCE_SECONDS)
+                async with asyncio.timeout_at(patient_until):
+                    line = await stream.readline()
             except TimeoutError:
-                return
-            except ValueError:  # a line beyond the limit
-                self._metrics.monitor_bad_lines.inc()
-                continue
+                return last_report_at, f"neuron-monitor hung: no report for {self._pace.silence_seconds:g} s"
+            except ValueError:  # a line beyond the limit; what came of it is dropped
+                line = b"too long"
             if not line:
-                return
-            report = read_report(line, self._tag_prefix, node_name)
+                return last_report_at, ""
+            report = read_report(line, self._tag_prefix, self._environment)
             if report is None:
+                bad_lines += 1
                 self._metrics.monitor_bad_lines.inc()
                 self.collector.trouble = "neuron-monitor writes lines that are no report"
-            else:
-                self.collector.take(report)
+                continue
+            bad_lines = 0
+            last_report_at = loop.time()
+            patient_until = last_report_at + self._pace.silence_seconds
+            self._take(report)
+            await asyncio.sleep(0)  # reports that are there already are read without ever waiting
+        return last_report_at, f"neuron-monitor wrote {MOST_BAD_LINES} lines in a row that are no report"
+
+    def _take(self, report: Report) -> None:
+        self.collector.take(report)
+        for key in report.differences:
+            self._metrics.monitor_differences.labels(key).inc()
+        if unknown := report.differences - self._known_differences:
+            self._known_differences |= unknown
+            log.warning("neuron-monitor's report lacks what is documented", extra={"keys": sorted(unknown)})
+
+    def _lament(self, trouble: str, **facts: str) -> None:
+        self.collector.trouble = trouble
+        log.warning("no figures from neuron-monitor", extra={"trouble": trouble, **facts})
 
 
 def find_binary(environment: Mapping[str, str]) -> str | None:
     """neuron-monitor on the PATH, or where the Neuron tools package puts it."""
     found = shutil.which("neuron-monitor", path=environment.get("PATH"))
     return found or (str(INSTALLED_AT) if INSTALLED_AT.exists() else None)
+
+
+@contextmanager
+def _config_file(content: bytes) -> Iterator[str]:
+    with tempfile.NamedTemporaryFile(prefix="neuron-monitor-", suffix=".json") as file:
+        file.write(content)
+        file.flush()
+        yield file.name
+
+
+async def _last_words(stream: asyncio.StreamReader) -> str:
+    """The end of what it said on standard error: why it ended, if it said so."""
+    said = b""
+    while chunk := await stream.read(4096):
+        said = (said + chunk)[-LAST_WORDS_BYTES:]
+    return said.decode(errors="replace").strip()

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from emulated_node.counters import CounterFile, Execution
+from emulated_node.monitor import ENORMOUS_BYTES
 from emulated_node.monitor_config import EVERYTHING, parse_config, parse_duration
 from emulated_node.monitor_report import percentiles
 from emulated_node.node import Node
+from emulator.faults import main, set_monitor_mode
 
 NEURON_MONITOR = Path(__file__).parents[2] / "hack" / "emulator" / "bin" / "neuron-monitor"
-CONFIG = {"period": "100ms", "neuron_runtimes": [{"metrics": [{"type": "neuroncore_counters"}]}]}
+CONFIG: dict[str, object] = {"period": "100ms", "neuron_runtimes": [{"metrics": [{"type": "neuroncore_counters"}]}]}
 
 
 @pytest.fixture
@@ -21,13 +23,20 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def lines_of(state: Path, count: int, mode: str) -> list[str]:
+def environment(state: Path, mode: str) -> dict[str, str]:
+    return os.environ | {"NEURON_EMULATOR_STATE": str(state), "NEURON_EMULATOR_MONITOR": mode}
+
+
+def command(state: Path, config: dict[str, object] = CONFIG) -> list[str]:
+    path = state.parent / "monitor.conf"
+    path.write_text(json.dumps(config))
+    return [str(NEURON_MONITOR), "-c", str(path)]
+
+
+def lines_of(state: Path, count: int, mode: str, config: dict[str, object] = CONFIG) -> list[str]:
     """The first lines that neuron-monitor writes in a mode."""
-    config = state.parent / "monitor.conf"
-    config.write_text(json.dumps(CONFIG))
-    environment = os.environ | {"NEURON_EMULATOR_STATE": str(state), "NEURON_EMULATOR_MONITOR": mode}
     with subprocess.Popen(
-        [NEURON_MONITOR, "-c", config], env=environment, text=True, stdout=subprocess.PIPE
+        command(state, config), env=environment(state, mode), text=True, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline().rstrip("\n") for _ in range(count)]
@@ -113,13 +122,87 @@ def test_the_older_schema_lacks_what_came_later(state: Path) -> None:
 
 
 @pytest.mark.integration
+def test_the_newer_schema_has_other_names_types_and_keys(state: Path) -> None:
+    CounterFile(Node(state, {}), "own", (0,))
+    config: dict[str, object] = {
+        "period": "100ms",
+        "neuron_runtimes": [{"metrics": [{"type": "neuroncore_counters"}, {"type": "memory_used"}]}],
+    }
+    (line,) = lines_of(state, 1, "newer-schema", config)
+
+    (runtime,) = json.loads(line)["neuron_runtime_data"]
+    assert set(runtime["report"]) == {"accelerator_counters", "memory_used", "power_stats"}
+    assert isinstance(runtime["report"]["memory_used"]["neuron_runtime_used_bytes"], str)
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("neighbor")
+def test_the_blind_one_reports_no_process_at_all(state: Path) -> None:
+    CounterFile(Node(state, {}), "own", (0,))
+    (line,) = lines_of(state, 1, "blind")
+
+    assert json.loads(line)["neuron_runtime_data"] is None
+
+
+@pytest.mark.integration
+def test_nonsense_has_no_good_line(state: Path) -> None:
+    assert not [line for line in lines_of(state, 25, "nonsense") if line.startswith("{")]
+
+
+@pytest.mark.integration
+def test_the_enormous_line_is_followed_by_a_good_one(state: Path) -> None:
+    enormous, good = lines_of(state, 2, "enormous")
+
+    assert len(enormous) == ENORMOUS_BYTES
+    assert json.loads(good)
+
+
+@pytest.mark.integration
+def test_the_dying_one_leaves_half_a_line_and_a_word(state: Path) -> None:
+    ended = subprocess.run(command(state), env=environment(state, "dying"), capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 2
+    assert ended.stdout.startswith("{")
+    assert not ended.stdout.endswith(("}", "\n"))
+    assert "device gone" in ended.stderr
+
+
+@pytest.mark.integration
+def test_the_hanging_one_is_stopped_in_the_middle_of_a_line(state: Path) -> None:
+    with subprocess.Popen(command(state), env=environment(state, "hanging"), stdout=subprocess.PIPE) as process:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        process.kill()
+
+    assert os.WIFSTOPPED(status)
+
+
+@pytest.mark.integration
+def test_the_mode_is_changed_while_it_runs(state: Path) -> None:
+    Node(state, {})
+    set_monitor_mode(state, "blind")
+    variables = environment(state, "")
+    with subprocess.Popen(command(state), env=variables, text=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        blind = json.loads(process.stdout.readline())
+        assert main([str(state), "monitor", "own"]) == 0
+        seen = [json.loads(process.stdout.readline())["neuron_runtime_data"] for _ in range(2)]
+        process.kill()
+
+    assert blind["neuron_runtime_data"] is None
+    assert seen[-1] == []
+
+
+def test_a_mode_that_does_not_exist_is_refused(state: Path) -> None:
+    with pytest.raises(ValueError, match="sleepy"):
+        set_monitor_mode(state, "sleepy")
+
+
+@pytest.mark.integration
 def test_silence_is_silent(state: Path) -> None:
-    config = state.parent / "monitor.conf"
-    config.write_text(json.dumps(CONFIG))
-    environment = os.environ | {"NEURON_EMULATOR_STATE": str(state), "NEURON_EMULATOR_MONITOR": "silent"}
+    variables = environment(state, "silent")
 
     with pytest.raises(subprocess.TimeoutExpired) as stopped:
-        subprocess.run([NEURON_MONITOR, "-c", config], env=environment, capture_output=True, timeout=0.8, check=False)
+        subprocess.run(command(state), env=variables, capture_output=True, timeout=0.8, check=False)
 
     assert not stopped.value.stdout
 

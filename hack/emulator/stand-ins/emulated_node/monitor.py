@@ -1,16 +1,23 @@
 """The neuron-monitor stand-in: one report per period on standard output, for ever. Started by bin/neuron-monitor.
 
 By default it shows the processes of its own pod; $NEURON_EMULATOR_MONITOR or `monitor.json` in the node's directory
-({"mode": MODE}) makes it misbehave in ways that consumers have to survive:
+({"mode": MODE}) makes it misbehave in ways that consumers have to survive; it is looked up at each report:
   neighbors     the other pods' processes too (the driver's counters belong to the device)
-  silent        no report at all
+  blind         reports that show no process, as if privileges were missing
+  silent        no report at all, but alive
+  hanging       not even alive: stopped in the middle of a line
+  dying         half a line, a word on standard error, exit code 2
   garbage       lines that are no JSON, and half lines, between good ones
+  nonsense      nothing but lines that are no report
+  enormous      a line of 8 MiB before each good one
   older-schema  the keys of an early version
+  newer-schema  some keys renamed, some of another type, some new
 """
 
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,11 +27,25 @@ from emulated_node.claims import pid_namespace
 from emulated_node.counters import Reading, read_processes
 from emulated_node.host_usage import HostTotals, read_totals, usage_between
 from emulated_node.monitor_config import EVERYTHING, MonitorConfig, parse_config
-from emulated_node.monitor_report import Json, Period, in_older_schema, report
+from emulated_node.monitor_report import Json, Period, in_newer_schema, in_older_schema, report
 from emulated_node.node import Node, read_json
 
-MODES = ("own", "neighbors", "silent", "garbage", "older-schema")
+MODES = (
+    "own",
+    "neighbors",
+    "blind",
+    "silent",
+    "hanging",
+    "dying",
+    "garbage",
+    "nonsense",
+    "enormous",
+    "older-schema",
+    "newer-schema",
+)
+ENORMOUS_BYTES = 8 * 2**20
 MODE_VARIABLE = "NEURON_EMULATOR_MONITOR"
+MODE_FILE = "monitor.json"
 
 
 class Monitor:
@@ -77,25 +98,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             for line in _lines(mode, made):
                 print(line, flush=True)
+            if mode in ("hanging", "dying"):
+                return _end(mode, made)
         except BrokenPipeError:  # whoever read us has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
 
 
 def _mode(node: Node) -> str:
-    mode = os.environ.get(MODE_VARIABLE) or read_json(node.directory / "monitor.json").get("mode", "own")
+    mode = os.environ.get(MODE_VARIABLE) or read_json(node.directory / MODE_FILE).get("mode", "own")
     if mode not in MODES:
         raise ValueError(f"no monitor mode {mode!r}; there are {', '.join(MODES)}")
     return mode
 
 
 def _lines(mode: str, made: Json) -> list[str]:
-    whole = json.dumps(in_older_schema(made) if mode == "older-schema" else made)
-    if mode == "silent":
-        return []
-    if mode == "garbage":
-        return ["panic: runtime error: index out of range", whole[: len(whole) // 2], whole, "[]", ""]
+    whole = json.dumps(made)
+    match mode:
+        case "silent" | "hanging" | "dying":
+            return []
+        case "garbage":
+            return ["panic: runtime error: index out of range", whole[: len(whole) // 2], whole, "[]", ""]
+        case "nonsense":
+            return ["panic: runtime error: index out of range"] * 10
+        case "enormous":
+            return ["x" * ENORMOUS_BYTES, whole]
+        case "blind":
+            return [json.dumps(made | {"neuron_runtime_data": None})]
+        case "older-schema":
+            return [json.dumps(in_older_schema(made))]
+        case "newer-schema":
+            return [json.dumps(in_newer_schema(made))]
     return [whole]
+
+
+def _end(mode: str, made: Json) -> int:
+    whole = json.dumps(made)
+    print(whole[: len(whole) // 2], end="", flush=True)
+    if mode == "hanging":
+        # What a process stuck in the driver looks like from outside: it reads and writes nothing, SIGTERM included.
+        os.kill(os.getpid(), signal.SIGSTOP)
+    print("neuron-monitor (emulated): nrt_sysfs: device gone", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -67,6 +67,20 @@ def in_older_schema(made: Json) -> Json:
     return made | {"neuron_hardware_info": kept}
 
 
+def in_newer_schema(made: Json) -> Json:
+    """As no version writes it: what an upgrade of the tools may do to whoever reads them."""
+    runtimes = made["neuron_runtime_data"]
+    assert isinstance(runtimes, list), "report() makes it a list"
+    changed = []
+    for runtime in runtimes:
+        groups = {**runtime["report"], "power_stats": {"watts": 70}}
+        groups["accelerator_counters"] = groups.pop("neuroncore_counters", None)
+        if "memory_used" in groups:
+            groups["memory_used"] = {"period": "1s", "neuron_runtime_used_bytes": "600 MB"}
+        changed.append(runtime | {"report": groups, "numa_node": 0})
+    return made | {"schema_version": 3, "neuron_runtime_data": changed}
+
+
 def percentiles(values: Sequence[float]) -> dict[str, float] | None:
     if not values:
         return None
