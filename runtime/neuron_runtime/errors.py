@@ -6,6 +6,7 @@ RuntimeServingError
 │   ├── MethodNotAllowedError 405  the path exists, the method does not
 │   ├── TooLargeError         413  body or number of rows over the limit
 │   └── RefusedPayloadError   400  exactly this input crashed two workers a while ago
+├── BodyTooLateError          408  the body did not arrive in time; ends the connection
 ├── QueueFullError            429  no room in the queue; carries Retry-After
 ├── NotReadyError             503  loading, draining, or no worker alive
 ├── DeadlineExceededError     504  not answered in time; never computed if it was still queued
@@ -17,7 +18,7 @@ What ends the whole process instead is termination.FatalError.
 
 from typing import ClassVar
 
-REFUSALS = ("invalid", "too-large", "queue-full", "not-ready", "deadline", "poison")
+REFUSALS = ("invalid", "too-large", "slow-body", "queue-full", "not-ready", "deadline", "poison")
 """Every `refusal` there is; poison is a payload that crashed two workers a while ago."""
 
 
@@ -61,6 +62,11 @@ class TooLargeError(InvalidRequestError):
 
 class RefusedPayloadError(InvalidRequestError):
     refusal = "poison"
+
+
+class BodyTooLateError(RuntimeServingError):
+    status = 408
+    refusal = "slow-body"
 
 
 class QueueFullError(RuntimeServingError):

@@ -86,6 +86,15 @@ class Metrics:
             "neuron_model_queue_capacity_rows", "Rows that may wait before requests are refused."
         )
 
+        self.connections = self._gauge("neuron_model_connections", "Client connections open now.")
+        self.connections_ended = self._counters(
+            "neuron_model_connections_ended",
+            "Connections or requests ended for what they did or failed to do before a request could be read whole, and "
+            "for lack of room: head-timeout, body-timeout, reply-timeout, head-too-large, pipelined, invalid, evicted, "
+            "surplus.",
+            "cause",
+        )
+
     def _declare_durations(self) -> None:
         self.request_seconds = self._histograms(
             "neuron_model_request_duration_seconds",

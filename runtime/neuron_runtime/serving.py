@@ -89,7 +89,7 @@ async def serve(settings: ServeSettings, environment: Mapping[str, str]) -> None
         return
     listener = bind(settings)
     service, monitor = assemble(settings, plan, environment)
-    server = make_server(Routes(service), settings)
+    server = make_server(Routes(service), settings, service.metrics)
     serving = asyncio.create_task(server.serve([listener]))
     monitoring = asyncio.create_task(monitor.run()) if monitor else None
     service.pool.start(service.batcher)

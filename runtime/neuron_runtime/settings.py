@@ -89,6 +89,26 @@ class ServeSettings(BaseSettings):
         description="How long exactly the same input is refused after it took two workers down. 0: not at all.",
     )
     max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest request body; more is refused with 413.")
+    header_timeout_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        description="Time for the head of a request to arrive, from its first byte; then 408 and the connection's end.",
+    )
+    body_timeout_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=3600,
+        description="Time for the body of a request to arrive; then 408 and the connection's end. Also the time a "
+        "client has to take a reply that is ready.",
+    )
+    max_connections: int = Field(
+        4096,
+        ge=1,
+        le=1_000_000,
+        description="Client connections open at once. Beyond it the one that has been idle for longest is closed for "
+        "each new one. While all of them are busy a new one gets 503, except for probes and /metrics.",
+    )
     max_image_pixels: int = Field(
         50_000_000,
         ge=1,

@@ -4,29 +4,71 @@ import asyncio
 import gc
 import socket
 import weakref
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pytest
 import uvicorn
 
+from neuron_runtime.connections import ConnectionLimits, Connections
 from neuron_runtime.http_protocol import HttpProtocol
+from neuron_runtime.http_server import HttpServer
 from neuron_runtime.routes.exchange import CONNECTION, Receive, Scope, Send, reply
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+LIMITS = ConnectionLimits(open=64, head_seconds=10, body_seconds=20, idle_seconds=75)
+
+
+@dataclass
+class Served:
+    """A server in this process. `later` lets its connections be as old as if that time had passed."""
+
+    address: tuple[str, int]
+    connections: Connections
+    ended: Counter[str]
+
+    def later(self, seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self.connections.sweep(now)
+        self.connections.sweep(now + seconds)
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        before = len(self.connections)
+        opened = await asyncio.open_connection(*self.address)
+        for _ in range(1000):
+            if len(self.connections) > before:
+                break
+            await asyncio.sleep(0)
+        return opened
+
+    async def say(self, request: bytes) -> bytes:
+        """Everything that is answered to these bytes until the connection ends."""
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+
 @asynccontextmanager
-async def serving(app: App) -> AsyncIterator[tuple[str, int]]:
-    """The address of a server whose connections are HttpProtocols."""
-    config = uvicorn.Config(app, http=HttpProtocol, ws="none", lifespan="off", log_config=None)
+async def serving(app: App, limits: ConnectionLimits = LIMITS) -> AsyncIterator[Served]:
+    ended: Counter[str] = Counter()
+    connections = Connections(limits, lambda cause: ended.update([cause]))
+    protocol: Any = partial(HttpProtocol, connections)
+    config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None)
     config.load()
-    server = uvicorn.Server(config)
+    server = HttpServer(config, connections)
     server.lifespan = config.lifespan_class(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         await server.startup([listener])
         try:
-            yield listener.getsockname()
+            yield Served(listener.getsockname(), connections, ended)
         finally:
             await server.shutdown([listener])
 
@@ -66,8 +108,8 @@ class Watching:
 )
 async def test_the_request_being_answered_is_told_when_its_client_leaves(request_bytes: bytes) -> None:
     app = Watching()
-    async with serving(app) as address:
-        _, writer = await asyncio.open_connection(*address)
+    async with serving(app) as served:
+        _, writer = await served.open()
         writer.write(request_bytes)
         await app.started.wait()
         writer.transport.abort()
@@ -83,8 +125,8 @@ async def test_watching_a_connection_that_is_lost_tells_at_once() -> None:
         assert (await receive())["type"] == "http.disconnect"
         scope[CONNECTION].watch(lost.set)
 
-    async with serving(late) as address:
-        _, writer = await asyncio.open_connection(*address)
+    async with serving(late) as served:
+        _, writer = await served.open()
         writer.write(b"GET /1 HTTP/1.1\r\n\r\n")
         await writer.drain()
         writer.transport.abort()
@@ -101,8 +143,8 @@ async def test_a_closed_connection_is_freed_without_the_garbage_collector() -> N
 
     gc.disable()
     try:
-        async with serving(note) as address:
-            reader, writer = await asyncio.open_connection(*address)
+        async with serving(note) as served:
+            reader, writer = await served.open()
             writer.write(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
             await reader.read()
             writer.close()

@@ -5,12 +5,19 @@ Plain ASGI because the request path is hot: a framework's request and response o
 
 import asyncio
 import itertools
+import math
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from neuron_runtime.errors import ClientGoneError, DeadlineExceededError, InvalidRequestError, TooLargeError
+from neuron_runtime.errors import (
+    BodyTooLateError,
+    ClientGoneError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    TooLargeError,
+)
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -26,14 +33,11 @@ JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
 CONNECTION = "neuron_runtime.connection"
 """Where a scope holds its Connection. Absent where no real connection carries the request."""
-DISCARD_FACTOR = 4
-"""A refused body is read up to so many times the limit: closing on unread bytes would reset the connection, and the
-client would see the reset instead of the refusal."""
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """What a task needs of the request. `deadline` is in the event loop's time."""
+    """What a task needs of the request. `deadline` is in monotonic seconds."""
 
     headers: dict[bytes, bytes]
     body: bytes
@@ -48,60 +52,61 @@ class Connection(Protocol):
 
     def unwatch(self) -> None: ...
 
+    def whole_body(self) -> bytes | None:
+        """The request's body if all of it has come, else None: it is to be received."""
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: int, deadline: float) -> bytes:
-    """The whole body; TooLargeError, DeadlineExceededError or ClientGoneError when it does not come as it should."""
+    @property
+    def body_timeout_seconds(self) -> float: ...
+
+
+async def read_body(
+    headers: dict[bytes, bytes],
+    receive: Receive,
+    limit_bytes: int,
+    deadline: float,
+    connection: Connection | None = None,
+) -> bytes:
+    """The whole body; TooLargeError, BodyTooLateError, DeadlineExceededError or ClientGoneError when it does not come
+    as it should. What is refused is not read: the connection drops it."""
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding != b"identity":
         raise InvalidRequestError(f"content-encoding {encoding.decode('latin-1')} is not supported; send plain JSON")
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit_bytes:
-        if b"expect" not in headers:
-            await _discard(receive, limit_bytes, deadline)
         raise _too_large(limit_bytes)
+    body = connection.whole_body() if connection is not None else None
+    if body is None:
+        return await _receive_body(receive, limit_bytes, deadline, connection)
+    if len(body) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return body
+
+
+async def _receive_body(receive: Receive, limit_bytes: int, deadline: float, connection: Connection | None) -> bytes:
+    now = asyncio.get_running_loop().time()
+    seconds = connection.body_timeout_seconds if connection is not None else math.inf
     try:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout_at(min(deadline, now + seconds)):
             return await _collect(receive, limit_bytes)
     except TimeoutError:
-        raise DeadlineExceededError("the request's deadline passed before its body had arrived") from None
+        if deadline <= now + seconds:
+            raise DeadlineExceededError("the request's deadline passed before its body had arrived") from None
+        raise BodyTooLateError(f"the body did not arrive within {seconds:g} seconds; send it faster") from None
 
 
 async def _collect(receive: Receive, limit_bytes: int) -> bytes:
-    message = await receive()
-    _check_connected(message)
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit_bytes:
-            raise _too_large(limit_bytes)
-        return body
-    pieces = [body]
-    size = len(body)
-    while message.get("more_body", False):
+    pieces: list[bytes] = []
+    size = 0
+    more = True
+    while more:
         message = await receive()
         _check_connected(message)
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
-        if size > limit_bytes * DISCARD_FACTOR:
-            break
         if size > limit_bytes:
-            pieces.clear()
-    if size > limit_bytes:
-        raise _too_large(limit_bytes)
+            raise _too_large(limit_bytes)
+        more = message.get("more_body", False)
     return b"".join(pieces)
-
-
-async def _discard(receive: Receive, limit_bytes: int, deadline: float) -> None:
-    size = 0
-    try:
-        async with asyncio.timeout_at(deadline):
-            while size <= limit_bytes * DISCARD_FACTOR:
-                message = await receive()
-                _check_connected(message)
-                size += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return
 
 
 def _check_connected(message: Message) -> None:

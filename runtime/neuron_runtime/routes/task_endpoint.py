@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable
 
 from neuron_runtime.errors import (
+    BodyTooLateError,
     ClientGoneError,
     InvalidRequestError,
     QueueFullError,
@@ -71,9 +72,9 @@ class TaskEndpoint:
         self._service.check_admittable()
         settings = self._service.settings
         deadline = began + _timeout_seconds(headers, settings.request_timeout_seconds)
-        body = await read_body(headers, receive, settings.max_body_bytes, deadline)
-        work = self._api.task(self._service, HttpRequest(headers, body, deadline))
         connection: Connection | None = scope.get(CONNECTION)
+        body = await read_body(headers, receive, settings.max_body_bytes, deadline, connection)
+        work = self._api.task(self._service, HttpRequest(headers, body, deadline))
         return await (work if connection is None else _unless_gone(work, connection))
 
     def _observe(self, answer: Answer, total_seconds: float) -> None:
@@ -140,6 +141,6 @@ def _server_timing(answer: Answer, total_seconds: float) -> bytes:
 def _error_headers(error: RuntimeServingError) -> Headers:
     if isinstance(error, QueueFullError):
         return [(b"retry-after", str(error.retry_after_seconds).encode())]
-    if isinstance(error, TooLargeError) and error.field is None:
+    if isinstance(error, BodyTooLateError) or (isinstance(error, TooLargeError) and error.field is None):
         return [CLOSE]  # what is left of the body would be read as the next request
     return []
