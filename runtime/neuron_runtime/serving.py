@@ -27,6 +27,7 @@ from neuron_runtime.cores import choose_cores, process_tag_prefix, worker_enviro
 from neuron_runtime.device_fit import check_fit, compiled
 from neuron_runtime.engines.simulated import simulated_model
 from neuron_runtime.errors import NotReadyError
+from neuron_runtime.fetching.record import read_record
 from neuron_runtime.http_server import bind, make_server
 from neuron_runtime.messages import Program, Start
 from neuron_runtime.metrics import Metrics
@@ -207,6 +208,11 @@ def _connect_metrics(service: Service, plan: Plan) -> None:
     metrics.payloads_refused.set_function(lambda: service.batcher.refused_payloads)
     metrics.queue_rows.set_function(lambda: service.admission.waiting_rows)
     metrics.queue_capacity_rows.set(service.admission.capacity_rows)
+    if plan.bundle is not None:
+        metrics.artifact_bytes.set(plan.bundle.manifest.total_bytes)
+        record = read_record(plan.bundle.directory)
+        if record is not None and record.digest == plan.bundle.digest:
+            metrics.fetch_seconds.set(record.seconds)
     metrics.build.info(
         {
             "version": __version__,
