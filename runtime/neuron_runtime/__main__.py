@@ -10,6 +10,7 @@ COMMANDS = {
     "inspect": ("neuron_runtime.inspecting", "show what a model bundle holds, and check it"),
     "pack": ("neuron_runtime.packing", "make a model bundle from a compiled TorchScript file"),
     "bench": ("neuron_runtime.benchmarking", "measure how fast a server answers, and say who was the limit"),
+    "simulate-batching": ("neuron_runtime.simulating", "show what the batch policy decides for a trace of arrivals"),
 }
 
 

@@ -14,7 +14,16 @@ from typing import Protocol
 from neuron_runtime import nrt
 from neuron_runtime.admission import Permit
 from neuron_runtime.batch_policy import Buckets, Limits, Take, Wait, decide, decide_alone
-from neuron_runtime.buckets import Form, cut_outputs, cut_rows, fitting_forms, forms_of, stack_rows, variable_sizes
+from neuron_runtime.buckets import (
+    Form,
+    Shape,
+    cut_outputs,
+    cut_rows,
+    fitting_forms,
+    forms_of,
+    stack_rows,
+    variable_sizes,
+)
 from neuron_runtime.errors import InferenceFailedError, InvalidRequestError, NotReadyError, RefusedPayloadError
 from neuron_runtime.isolation import MOST_CRASHES, Fleet, RefusedPayloads, fingerprint
 from neuron_runtime.metrics import BatchRecord, Metrics
@@ -24,6 +33,7 @@ from neuron_runtime.tensors import Array
 from neuron_runtime.tickets import Answer, Part, Ticket
 
 UNKNOWN_SERVICE_SECONDS = 0.001
+MOST_KNOWN_FITS = 4096
 _SMOOTHING = 0.1
 
 
@@ -70,6 +80,7 @@ class Batcher:
         self._forms = forms_of(model.buckets)
         self._buckets = Buckets(self._forms, [0.0] * len(model.buckets))
         self._limits = Limits(limits.window_seconds)
+        self._known_fits: dict[tuple[Shape, ...], int] = {}
         self._cuts_outputs = any(-1 in spec.shape[1:] for spec in model.outputs)
         self._rooms: Rooms[Room] = Rooms(limits.in_flight)
         self._refused = RefusedPayloads(limits.refuse_payload_seconds)
@@ -101,7 +112,13 @@ class Batcher:
 
     def fits(self, inputs: Sequence[Array]) -> int:
         """The forms that hold these rows, as bits; InvalidRequestError when none does."""
-        return fitting_forms(self._forms, self._model.inputs, [array.shape[1:] for array in inputs])
+        shapes = tuple([array.shape[1:] for array in inputs])
+        fits = self._known_fits.get(shapes)
+        if fits is None:
+            fits = fitting_forms(self._forms, self._model.inputs, shapes)
+            if len(self._known_fits) < MOST_KNOWN_FITS:
+                self._known_fits[shapes] = fits
+        return fits
 
     async def infer(self, inputs: Sequence[Array], permit: Permit, deadline: float) -> Answer:
         """The model's outputs for these rows. `deadline` is in monotonic seconds. Canceling takes the rows out."""
@@ -109,8 +126,6 @@ class Batcher:
         if self._refused:
             self._check_payload(inputs, now)
         ticket = Ticket(inputs, self.fits(inputs), permit, now, deadline)
-        if ticket.deadline <= now:
-            ticket.expire()
         self._limits.arrived(now, ticket.rows)
         self._queue.append(ticket)
         timer = asyncio.get_running_loop().call_later(deadline - now, ticket.expire)

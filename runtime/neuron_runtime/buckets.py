@@ -110,13 +110,14 @@ STACKED_BYTES = 1 << 16
 
 def stack_rows(parts: Sequence[Sequence[Array]]) -> Sequence[Sequence[Array]]:
     """Small parts of equal row shapes as one part, which is cheaper to send and to pad; others as they came."""
-    first = parts[0]
-    if len(parts) == 1 or sum(array.nbytes for array in first) * len(parts) > STACKED_BYTES:
+    if len(parts) == 1:
         return parts
-    shapes = [array.shape[1:] for array in first]
-    if any([array.shape[1:] for array in part] != shapes for part in parts):
-        return parts
-    return [[np.concatenate(column) for column in zip(*parts, strict=True)]]
+    columns: list[Sequence[Array]] = list(zip(*parts, strict=True))
+    for column in columns:
+        row_shape = column[0].shape[1:]
+        if column[0].nbytes * len(parts) > STACKED_BYTES or any(array.shape[1:] != row_shape for array in column):
+            return parts
+    return [[np.concatenate(column) for column in columns]]
 
 
 def cut_rows(outputs: Sequence[Array], start: int, stop: int) -> list[Array]:
