@@ -13,11 +13,10 @@ import os
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 import neuron_runtime
 from neuron_runtime.child_processes import kill
@@ -26,15 +25,11 @@ from neuron_runtime.messages import Failed, Fatal, Frame, FrameReader, Ping, Pon
 from neuron_runtime.supervision import Ending
 from neuron_runtime.tensors import Array
 from neuron_runtime.termination import Reason
+from neuron_runtime.worker_output import WorkerOutput
 
 log = logging.getLogger("neuron_runtime.worker")
 
 WATCH_SECONDS = 0.25
-LOG_LINES_KEPT = 40
-LONGEST_LINE = 1000
-READ_BYTES = 1 << 16
-LAST_LINES_SECONDS = 1.0
-"""How long a dead worker's output is waited for: a process that it left behind may hold the pipe open for ever."""
 CLOSED_SECONDS = 2.0
 """How long a worker may take to end after it closed its channel."""
 
@@ -77,7 +72,7 @@ class WorkerProcess(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._running: dict[int, float] = {}  # when each was given; the oldest is first
-        self._lines: deque[str] = deque(maxlen=LOG_LINES_KEPT)
+        self._output = WorkerOutput()
         self._fatal: Fatal | None = None
         self._hung: str | None = None
         self._killed_for: str | None = None
@@ -111,19 +106,21 @@ class WorkerProcess(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._progress_at = loop.time()
         try:
-            connection = await self._spawn()
+            channel, printed = await self._spawn()
         except OSError as error:
             self.kill()
             self.ended.set()
             return Ending(exit_code=1, fatal=_not_started(error))
-        output, watch = asyncio.create_task(self._read_output()), asyncio.create_task(self._watch())
+        watch = asyncio.create_task(self._watch())
         try:
-            if self._killed_for is None:
-                await loop.create_connection(lambda: self, sock=connection)
-            code = await self._wait(output)
+            await loop.connect_read_pipe(lambda: self._output, printed)
+            await loop.create_connection(lambda: self, sock=channel)
+            assert self._process is not None, "it was started"
+            code = await self._process.wait()
+            self.ended.set()
+            await self._output.read_rest()
         finally:
             watch.cancel()
-            output.cancel()
             self.kill()
             self._close()
         return Ending(
@@ -133,14 +130,18 @@ class WorkerProcess(asyncio.Protocol):
             killed_for=self._killed_for,
             ready_seconds=None if self._ready_at is None else loop.time() - self._ready_at,
             was_running=bool(self._running),
-            last_lines=tuple(self._lines),
+            last_lines=self._output.lines,
         )
 
-    async def _spawn(self) -> socket.socket:
-        """Start the process; our end of its channel."""
-        ours, theirs = socket.socketpair()
-        with theirs, contextlib.ExitStack() as unless_started:
-            unless_started.callback(ours.close)
+    async def _spawn(self) -> tuple[socket.socket, BinaryIO]:
+        """Start the process; our ends of its channel and of what it prints. Its standard output is a pipe of our own,
+        because a subprocess.PIPE lives as long as any process that inherited it."""
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            channels = socket.socketpair()
+            channel, its_channel = ours.enter_context(channels[0]), theirs.enter_context(channels[1])
+            pipe = os.pipe()
+            theirs.callback(os.close, pipe[1])
+            printed = ours.enter_context(os.fdopen(pipe[0], "rb", buffering=0))
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
@@ -148,28 +149,22 @@ class WorkerProcess(asyncio.Protocol):
                 "faulthandler",
                 "-m",
                 "neuron_runtime.worker",
-                str(theirs.fileno()),
+                str(its_channel.fileno()),
                 str(os.getpid()),
-                pass_fds=[theirs.fileno()],
+                pass_fds=[its_channel.fileno()],
                 env=_importable(self._environment),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=pipe[1],
                 stderr=subprocess.STDOUT,
             )
-            unless_started.pop_all()
-        if self._killed_for is not None:
+            ours.pop_all()
+        self._output.pid = self._process.pid
+        if self.state is WorkerState.LOST:
             kill(self._process)  # it was told to go while it was being started
-        return ours
-
-    async def _wait(self, output: "asyncio.Task[None]") -> int:
-        """The exit code; by then its output has been read, as far as it came in time."""
-        assert self._process is not None, "the process was started"
-        code = await self._process.wait()
-        self.ended.set()
-        await asyncio.wait({output}, timeout=LAST_LINES_SECONDS)
-        return code
+        return channel, printed
 
     def _close(self) -> None:
+        self._output.close()
         if self._closing is not None:
             self._closing.cancel()
         if self._transport is not None:
@@ -224,25 +219,6 @@ class WorkerProcess(asyncio.Protocol):
                 pass
             case unexpected:
                 raise AssertionError(f"a worker does not send {unexpected.kind}")
-
-    async def _read_output(self) -> None:
-        """What the worker and the native runtime print, as our own log lines; the last ones explain a failed load."""
-        assert self._process is not None, "the process was started"
-        assert self._process.stdout is not None, "it was started with a pipe"
-        rest = b""
-        while chunk := await self._process.stdout.read(READ_BYTES):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > LONGEST_LINE:
-                lines, rest = [*lines, rest], b""
-            for line in lines:
-                self._keep_line(line)
-        if rest:
-            self._keep_line(rest)
-
-    def _keep_line(self, line: bytes) -> None:
-        text = line.decode(errors="replace").rstrip()[:LONGEST_LINE]
-        self._lines.append(text)
-        log.info("worker output", extra={"workerPid": self.pid, "line": text})
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
