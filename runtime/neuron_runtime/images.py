@@ -10,7 +10,7 @@ import warnings
 import zlib
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from neuron_runtime.bundle import ImageSpec, TensorSpec
 from neuron_runtime.errors import InvalidRequestError, TooLargeError
@@ -44,19 +44,22 @@ class ImageEncoder:
         self._resample = Image.Resampling[spec.resample.upper()]
         # Pillow refuses twice this by itself, also for pictures inside a file that are larger than the file declares.
         Image.MAX_IMAGE_PIXELS = max_pixels
-        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is above once, we refuse
+        # Its warnings are about the client's files, which are either decoded or refused here.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
 
     def encode(self, file: bytes, field: str) -> Array:
         """One row of the model's input, [1, …]; InvalidRequestError or TooLargeError names the field."""
         try:
             image = self._prepared(file, field)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        except Image.DecompressionBombError:
             raise self._too_large(field, "far too many") from None
+        except UnidentifiedImageError:
+            raise InvalidRequestError(
+                f"'{field}' is no image this server knows; it takes {', '.join(FORMATS)}", field
+            ) from None
         except _BROKEN as error:
             raise InvalidRequestError(
-                f"'{field}' is not an image this server can decode ({error or type(error).__name__}); "
-                f"it takes {', '.join(FORMATS)}",
-                field,
+                f"'{field}' is not an image this server can decode: {error or type(error).__name__}", field
             ) from None
         row = np.empty((1, *self._spec.row_shape), dtype=self._dtype)
         pixels = np.asarray(image)
