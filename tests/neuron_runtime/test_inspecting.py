@@ -25,6 +25,23 @@ def test_a_bundle_is_shown_to_people(tmp_path: Path, capsys: pytest.CaptureFixtu
     ]
 
 
+def test_what_happens_to_an_image_is_shown_step_by_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bundle(
+        tmp_path,
+        task="ImageClassification",
+        inputs=[{"name": "x", "datatype": "FP32", "shape": [-1, 3, 4, 4]}],
+        buckets=[{"file": "batch-1.pt", "shapes": {"x": [1, 3, 4, 4]}}],
+        outputs=[{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
+        image={"resize": 5, "crop": [4, 4], "mean": [0.5] * 3, "std": [0.25] * 3},
+        classification={"labels": ["cat", "dog"]},
+    )
+    assert inspecting.run([str(tmp_path)]) == 0
+    assert (
+        "image    RGB, resized to 5 (bilinear), cropped to [4, 4], times 0.00392157, mean [0.5, 0.5, 0.5], "
+        "std [0.25, 0.25, 0.25], NCHW\n" in capsys.readouterr().out
+    )
+
+
 def test_a_bundle_is_shown_to_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     digest = write_bundle(tmp_path)
     assert inspecting.run([str(tmp_path / "model.json"), "--json"]) == 0

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from bundle_files import manifest
 from neuron_runtime.bundle import Manifest, TensorSpec, TextSpec
 from neuron_runtime.termination import FatalError, Reason
-from neuron_runtime.tokens import TextEncoder, TextTooLongError, load_tokenizer, sequence_lengths
+from neuron_runtime.tokens import TextEncoder, TextTooLongError, UnknownTokenError, load_tokenizer, sequence_lengths
 
 PAD, FIRST, LAST = 9, 7, 8
 WORDS = {"[UNK]": 0, "good": 1, "bad": 2, "[CLS]": FIRST, "[SEP]": LAST, "[PAD]": PAD}
@@ -72,6 +72,34 @@ def test_a_text_that_is_too_long_is_cut_only_where_the_bundle_says_so() -> None:
 def test_an_empty_text_is_its_special_tokens_and_no_text_no_row() -> None:
     assert encoder().encode([""]).token_counts == (2,)
     assert encoder().encode([]).arrays["input_ids"].shape == (0, 4)
+
+
+def test_token_ids_are_taken_as_they_are_and_padded_as_texts() -> None:
+    encoded = encoder().encode_token_ids([[1], [FIRST, 2, LAST]])
+    assert encoded.arrays["input_ids"].tolist() == [[1, PAD, PAD, PAD], [FIRST, 2, LAST, PAD]]
+    assert encoded.arrays["attention_mask"].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]
+    assert encoded.arrays["token_type_ids"].tolist() == [[0] * 4, [0] * 4]
+    assert encoded.token_counts == (1, 3)
+
+
+def test_the_ids_of_a_text_give_the_rows_of_the_text() -> None:
+    texts = encoder().encode(["good bad", "bad"])
+    ids = encoder().encode_token_ids([[FIRST, 1, 2, LAST], [FIRST, 2, LAST]])
+    assert all(np.array_equal(texts.arrays[name], ids.arrays[name]) for name in texts.arrays)
+    assert texts.token_counts == ids.token_counts
+
+
+@pytest.mark.parametrize("token", [-1, PAD + 1, 2**70])
+def test_a_token_id_beyond_the_vocabulary_is_named(token: int) -> None:
+    with pytest.raises(UnknownTokenError, match=rf"token id {token} is not in .* ids 0 to {PAD}") as caught:
+        encoder(datatype="INT32").encode_token_ids([[PAD], [1, token]])
+    assert caught.value.index == 1
+
+
+def test_too_many_token_ids_are_refused_or_cut_as_texts_are() -> None:
+    with pytest.raises(TextTooLongError, match=r"text 1 has 9 tokens .* at most 8"):
+        encoder().encode_token_ids([[1], [1] * 9])
+    assert encoder(truncate=True).encode_token_ids([[1] * 9]).token_counts == (8,)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,9 @@ def embed(spec: EmbeddingSpec, hidden: Array, mask: Array | None) -> Array:
         weights = mask[:, : values.shape[1], None].astype(np.float32)
         values = (values * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)
     if spec.normalize:
-        values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-12))
+        lengths = np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-12))
+        # By an infinite length every vector would become 0, which looks like an answer.
+        values = values / np.where(np.isfinite(lengths), lengths, np.float32(np.nan))
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
