@@ -21,6 +21,10 @@ APIS = {
 }
 
 
+# How long something may take to come true: never waited out by a test that passes, so it need not be short.
+WAIT_S = 60.0
+
+
 class Api:
     """Requests with an administrator's rights, in one namespace unless told otherwise."""
 
@@ -32,7 +36,7 @@ class Api:
             base_url=cluster["server"],
             verify=ssl.create_default_context(cafile=cluster["certificate-authority"]),
             headers={"Authorization": f"Bearer {user['token']}"},
-            timeout=20,
+            timeout=WAIT_S,
         )
 
     def close(self) -> None:
@@ -71,12 +75,12 @@ class Api:
         path = self.path(plural, name, is_namespaced=is_namespaced)
         self._answer("DELETE", path, {"propagationPolicy": propagation, "gracePeriodSeconds": 0})
 
-    def wait_for(self, plural: str, name: str, holds: Callable[[Body], bool], timeout_s: float = 10.0) -> Body:
+    def wait_for(self, plural: str, name: str, holds: Callable[[Body], bool], timeout_s: float = WAIT_S) -> Body:
         """The object as soon as `holds` is true of it."""
         return self.wait_for_any(plural, f"metadata.name={name}", holds, timeout_s)
 
     def wait_for_any(
-        self, plural: str, selector: str, holds: Callable[[Body], bool] = lambda body: True, timeout_s: float = 10.0
+        self, plural: str, selector: str, holds: Callable[[Body], bool] = lambda body: True, timeout_s: float = WAIT_S
     ) -> Body:
         """The first object of a field selector that `holds` is true of."""
         last: Body | None = None
@@ -93,7 +97,7 @@ class Api:
             f"{plural} {selector} did not get there in {timeout_s:.0f} s: {json.dumps(last, indent=1)}"
         )
 
-    def wait_until_gone(self, plural: str, name: str, timeout_s: float = 10.0) -> None:
+    def wait_until_gone(self, plural: str, name: str, timeout_s: float = WAIT_S) -> None:
         deadline = time.monotonic() + timeout_s
         items, since = self._list(plural, f"metadata.name={name}")
         if not items:
@@ -120,7 +124,7 @@ class Api:
         }
         with (
             contextlib.suppress(httpx.ReadTimeout),
-            self._client.stream("GET", self.path(plural), params=query, timeout=remaining + 5) as answer,
+            self._client.stream("GET", self.path(plural), params=query, timeout=remaining + WAIT_S) as answer,
         ):
             for line in answer.iter_lines():
                 yield json.loads(line)

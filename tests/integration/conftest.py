@@ -39,7 +39,7 @@ def controlled_api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def install_crd(control_plane: ControlPlane) -> None:
     control_plane.kubectl("apply", "--server-side", "--filename", str(CRD))
     name = yaml.safe_load(CRD.read_text())["metadata"]["name"]
-    control_plane.kubectl("wait", "--for=condition=Established", f"customresourcedefinition/{name}", "--timeout=30s")
+    control_plane.kubectl("wait", "--for=condition=Established", f"customresourcedefinition/{name}", "--timeout=120s")
 
 
 def run_operator(control_plane: ControlPlane) -> Iterator[OperatorProcess]:
@@ -50,13 +50,16 @@ def run_operator(control_plane: ControlPlane) -> Iterator[OperatorProcess]:
     process.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator(api_server: ControlPlane) -> Iterator[OperatorProcess]:
-    """The operator on the bare API server; whoever stops it starts it again."""
+    """The operator on the bare API server; whoever stops it starts it again.
+
+    It ends with its module: others write by hand on the same API server what it would correct.
+    """
     yield from run_operator(api_server)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def controlled_operator(controlled_api_server: ControlPlane) -> Iterator[OperatorProcess]:
     yield from run_operator(controlled_api_server)
 

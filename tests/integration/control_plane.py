@@ -3,8 +3,10 @@
 Used by the fixtures of conftest.py. The controller manager is started only for tests that need its garbage collector.
 """
 
+import contextlib
 import json
 import os
+import random
 import socket
 import ssl
 import subprocess
@@ -22,7 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 ROOT = Path(__file__).parents[2]
 ADMIN, OPERATOR = "admin", "operator"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
+PORTS = (20_000, 30_000)
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -42,9 +45,14 @@ def binaries() -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """For a server that can't be asked which one it took. Below those that the kernel hands out itself, which could be
+    the port of somebody's connection by the time the server has started."""
+    for _ in range(100):
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"of a hundred ports from {PORTS[0]} to {PORTS[1]} none is free")
 
 
 @dataclass
@@ -180,7 +188,7 @@ class ControlPlane:
             for process in self._processes:
                 assert process.poll() is None, f"{process.args!r} ended: see {self.folder}"
             try:
-                with urllib.request.urlopen(request, context=unverified, timeout=2):
+                with urllib.request.urlopen(request, context=unverified, timeout=10):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)

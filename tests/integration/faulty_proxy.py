@@ -35,7 +35,7 @@ class FaultyProxy:
         path.write_text(json.dumps({**self._config, "clusters": [{"name": "test", "cluster": cluster}]}))
         return path
 
-    def inject(self, plural: str, event: dict[str, Any], timeout_s: float = 20) -> None:
+    def inject(self, plural: str, event: dict[str, Any], timeout_s: float = 60) -> None:
         """Put the event into the watch of that resource, as soon as there is one."""
 
         def watch() -> BaseHTTPRequestHandler | None:
@@ -44,8 +44,7 @@ class FaultyProxy:
         with self._opened:
             handler = self._opened.wait_for(watch, timeout_s)
         assert handler is not None, f"nobody watches {plural}"
-        handler.wfile.write(json.dumps(event).encode() + b"\n")
-        handler.wfile.flush()
+        self._write(handler, json.dumps(event))
 
     def close(self) -> None:
         self._server.shutdown()
@@ -61,12 +60,24 @@ class FaultyProxy:
             handler.send_header("Content-Type", answer.headers["Content-Type"])
             handler.end_headers()
             if "watch=true" in handler.path:
-                with self._opened:
-                    self._watches.append((handler.path, handler))
-                    self._opened.notify_all()
+                self._forward_watch(handler, answer)
+                return
             for chunk in answer.iter_bytes():
                 handler.wfile.write(chunk)
                 handler.wfile.flush()
+
+    def _forward_watch(self, handler: BaseHTTPRequestHandler, answer: httpx.Response) -> None:
+        """Whole events, so that one can be put between them."""
+        with self._opened:
+            self._watches.append((handler.path, handler))
+            self._opened.notify_all()
+        for line in answer.iter_lines():
+            self._write(handler, line)
+
+    def _write(self, handler: BaseHTTPRequestHandler, line: str) -> None:
+        with self._opened:
+            handler.wfile.write(line.encode() + b"\n")
+            handler.wfile.flush()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         forward = self._forward

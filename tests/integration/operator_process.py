@@ -13,7 +13,7 @@ import httpx
 
 from integration.control_plane import ROOT, free_port
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S, END_TIMEOUT_S, ANSWER_TIMEOUT_S = 120.0, 60.0, 60.0
 
 
 @dataclass
@@ -62,7 +62,7 @@ class OperatorProcess:
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         try:
-            assert self.process.wait(timeout=15) == 0, self.log.read_text()
+            assert self.process.wait(timeout=END_TIMEOUT_S) == 0, self.log.read_text()
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
@@ -70,7 +70,7 @@ class OperatorProcess:
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
-        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
+        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=ANSWER_TIMEOUT_S).text
         found = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
         return sum(float(value) for value in found)
 

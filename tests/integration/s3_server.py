@@ -14,7 +14,7 @@ from mypy_boto3_s3 import S3Client
 from integration.control_plane import binaries, free_port
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-3b9f"
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 120.0
 
 
 class S3Server:
@@ -44,7 +44,7 @@ class S3Server:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -9,7 +9,7 @@ import pytest
 from chart.rendered import CHART, NAMESPACE, RELEASE, run_helm
 from integration.control_plane import ControlPlane
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 MODEL = {
     "apiVersion": "neuron-serving.dev/v1alpha1",

@@ -16,7 +16,7 @@ from neuron_operator.api import NeuronModel
 from neuron_operator.placement import Rejection, choose_placement
 from neuron_operator.render import desired_children, pod_template
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 CRD = Path(__file__).parents[2] / "crds" / "neuronmodels.neuron-serving.dev.yaml"
 

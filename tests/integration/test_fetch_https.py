@@ -14,7 +14,7 @@ from neuron_runtime.artifacts import load_bundle
 from neuron_runtime.fetching.transfer import Request, fetch
 from neuron_runtime.termination import FatalError, Reason
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
 
 
 def get(web: WebServer, folder: Path, path: str, max_bytes: int | None = None) -> str:
-    request = Request(f"{web.url}/{path}", folder / "dest", max_bytes=max_bytes, timeout_seconds=20.0)
+    request = Request(f"{web.url}/{path}", folder / "dest", max_bytes=max_bytes, timeout_seconds=240.0)
     return fetch(request).digest
 
 

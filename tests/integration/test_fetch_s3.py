@@ -14,7 +14,7 @@ from bundle_files import write_bundle
 from integration.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 from neuron_runtime.artifacts import load_bundle
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 BUCKET = "models"
 
 
@@ -45,7 +45,7 @@ def fetch(folder: Path, uri: str, *more: str, **environment: str) -> Fetched:
         env=kept | isolated,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=240,
         check=False,
     )
     return Fetched(ran.returncode, ran.stdout, ran.stderr, json.loads(message.read_text()))

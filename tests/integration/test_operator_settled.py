@@ -5,15 +5,17 @@ import time
 import httpx
 import pytest
 
-from integration.api_client import Api
+from integration.api_client import WAIT_S, Api
 from integration.control_plane import ControlPlane
 from integration.models import model, settled
 from integration.operator_process import OperatorProcess
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 RECONCILES = "neuron_serving_operator_reconcile_duration_seconds_count"
 MODELS = 5
+# Left to itself, kopf takes five seconds to stop, on any machine; we take a fraction of one, slow ones two.
+KOPFS_END_S = 4.5
 
 
 def writes_in(control_plane: ControlPlane, namespace: str) -> list[str]:
@@ -26,7 +28,7 @@ def writes_in(control_plane: ControlPlane, namespace: str) -> list[str]:
 
 def wait_for_reconciles(operator: OperatorProcess, count: int = 0) -> None:
     """The audit log is only worth reading once the operator has looked at every model, and has nothing left to do."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + WAIT_S
     while operator.metric(RECONCILES) < count or operator.metric("neuron_serving_operator_oldest_key_age_seconds"):
         assert time.monotonic() < deadline, operator.log.read_text()
         time.sleep(0.05)
@@ -73,12 +75,12 @@ def test_the_process_ends_soon_after_sigterm_and_is_small(operator: OperatorProc
     assert operator.rss_mib() <= 100
     took_s = operator.stop()
     operator.start()
-    assert took_s < 2.5
+    assert took_s < KOPFS_END_S
 
 
 def test_the_endpoints_answer(operator: OperatorProcess, api: Api) -> None:
     settled(api, model())
     for path in ("healthz", "readyz"):
-        assert httpx.get(f"http://127.0.0.1:{operator.health_port}/{path}").text == "ok"
+        assert httpx.get(f"http://127.0.0.1:{operator.health_port}/{path}", timeout=WAIT_S).text == "ok"
     assert operator.metric("neuron_serving_operator_models") >= 3
     assert operator.metric("neuron_serving_operator_leader") == 1

@@ -13,8 +13,10 @@ import pytest
 from integration.control_plane import ROOT
 from integration.silent_api_server import SilentApiServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
+# Left to itself, kopf takes five seconds to stop, on any machine; we take a fraction of one, slow ones two.
+KOPFS_END_S = 4.5
 RUN = "import sys; from neuron_operator.__main__ import main; sys.exit(main(['run']))"
 # What the standard library does for a uid without an entry in the passwd file, as on OpenShift.
 WITHOUT_A_USER = f"""
@@ -78,22 +80,23 @@ def test_sigterm_before_the_watches_are_up_ends_the_process_cleanly(
 ) -> None:
     with start(program, api_server, tmp_path) as process:
         try:
-            assert api_server.met.wait(20), "the operator asked for nothing"
+            assert api_server.met.wait(60), "the operator asked for nothing"
             started = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            output, _ = process.communicate(timeout=15)
+            output, _ = process.communicate(timeout=60)
+            took_s = time.monotonic() - started
         finally:
             process.kill()
     assert process.returncode == 0, output
     assert "Traceback" not in output
-    assert time.monotonic() - started < 3
+    assert took_s < KOPFS_END_S
 
 
 @pytest.mark.parametrize("program", [WHILE_IT_IMPORTS, AS_KOPF_STARTS], ids=["while-it-imports", "as-kopf-starts"])
 def test_a_very_early_sigterm_is_not_lost(program: str, api_server: SilentApiServer, tmp_path: Path) -> None:
     with start(program, api_server, tmp_path) as process:
         try:
-            output, _ = process.communicate(timeout=20)
+            output, _ = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 0, output

@@ -1,7 +1,11 @@
 """The status on a real API server: Deployments, pods and nodes are set by hand, as their controllers would."""
 
 import json
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice
+from statistics import median
 from typing import Any
 
 import pytest
@@ -9,13 +13,19 @@ import pytest
 from integration.api_client import Api, Body, condition, has_reason
 from integration.models import model, settled
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("operator"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("operator"), pytest.mark.timeout(300)]
 
 CORES = "aws.amazon.com/neuroncore"
+# What design and README promise: from the API server's event to the status that tells of it.
+TELLS_WITHIN_S = 5.0
 
 
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(told: str) -> datetime:
+    return datetime.fromisoformat(told)
 
 
 def set_deployment_status(api: Api, ready: int, **more: Any) -> None:
@@ -109,7 +119,7 @@ def test_the_message_of_the_fetch_container_is_told_and_remembered_after_recover
     waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}
     fetch = container_status("fetch", state={"waiting": waiting}, lastState={"terminated": ended})
     create_pod(api, "sentiment-1", phase="Pending", initContainerStatuses=[fetch])
-    failing = api.wait_for("neuronmodels", "sentiment", has_reason("ArtifactNotFound"), timeout_s=5)
+    failing = api.wait_for("neuronmodels", "sentiment", has_reason("ArtifactNotFound"))
     assert condition(failing)["message"] == "no model.json at URI (pod sentiment-1, container fetch). Correct it."
     assert failing["status"]["lastFailure"]["exitCode"] == 3
     ready = [{"type": kind, "status": "True", "lastTransitionTime": now()} for kind in ("Ready", "ContainersReady")]
@@ -118,11 +128,13 @@ def test_the_message_of_the_fetch_container_is_told_and_remembered_after_recover
         api, "sentiment-1", phase="Running", initContainerStatuses=[{**fetch, "state": done}], conditions=ready
     )
     set_deployment_status(api, ready=2)
-    serving = api.wait_for("neuronmodels", "sentiment", has_reason("Serving"), timeout_s=5)
+    serving = api.wait_for("neuronmodels", "sentiment", has_reason("Serving"))
     assert serving["status"]["lastFailure"]["recoveredAt"] == ready[0]["lastTransitionTime"]
     api.wait_for_any("events", "reason=Serving")
     reasons = [event["reason"] for event in api.every("events")]
-    assert sorted(reasons) == ["ArtifactNotFound", "Progressing", "Serving"]
+    # Between the two writes above the operator may have looked once more, and have found it progressing again.
+    assert set(reasons) == {"ArtifactNotFound", "Progressing", "Serving"}
+    assert (reasons.count("ArtifactNotFound"), reasons.count("Serving")) == (1, 1)
 
 
 def test_a_crash_loop_does_not_flicker_and_ends_by_itself(api: Api) -> None:
@@ -130,14 +142,15 @@ def test_a_crash_loop_does_not_flicker_and_ends_by_itself(api: Api) -> None:
     ended = {"exitCode": 1, "reason": "Error", "startedAt": now(), "finishedAt": now()}
     running = container_status("runtime", state={"running": {"startedAt": now()}}, lastState={"terminated": ended})
     create_pod(api, "sentiment-1", phase="Running", containerStatuses=[running])
-    api.wait_for("neuronmodels", "sentiment", has_reason("CrashLoop"), timeout_s=5)
+    api.wait_for("neuronmodels", "sentiment", has_reason("CrashLoop"))
     ready = [{"type": kind, "status": "True", "lastTransitionTime": now()} for kind in ("Ready", "ContainersReady")]
     steady = {**running, "ready": True, "started": True}
     set_pod_status(api, "sentiment-1", conditions=ready, containerStatuses=[steady])
     set_deployment_status(api, ready=2)
-    counted = api.wait_for("neuronmodels", "sentiment", lambda body: body["status"]["readyReplicas"] == 2)
-    assert condition(counted)["reason"] == "CrashLoop", "it holds until the container stayed ready for ten seconds"
-    api.wait_for("neuronmodels", "sentiment", has_reason("Serving"), timeout_s=15)
+    api.wait_for("neuronmodels", "sentiment", lambda body: body["status"]["readyReplicas"] == 2)
+    serving = api.wait_for("neuronmodels", "sentiment", has_reason("Serving"))
+    steady_for = moment(condition(serving)["lastTransitionTime"]) - moment(ready[0]["lastTransitionTime"])
+    assert steady_for >= timedelta(seconds=10), "the reason holds until the container stayed ready for ten seconds"
 
 
 def test_a_pod_that_the_node_refuses_is_told_though_another_is_being_started(api: Api) -> None:
@@ -146,27 +159,64 @@ def test_a_pod_that_the_node_refuses_is_told_though_another_is_being_started(api
     words = f"Pod was rejected: Allocate failed due to requested number of devices unavailable for {CORES}"
     create_pod(api, "sentiment-1", phase="Failed", reason="UnexpectedAdmissionError", message=words)
     create_pod(api, "sentiment-2", phase="Pending")
-    refused = api.wait_for("neuronmodels", "sentiment", has_reason("InsufficientNeuronCores"), timeout_s=5)
+    refused = api.wait_for("neuronmodels", "sentiment", has_reason("InsufficientNeuronCores"))
     assert words in condition(refused)["message"]
     set_deployment_status(api, ready=2)
-    api.wait_for("neuronmodels", "sentiment", has_reason("Serving"), timeout_s=5)
+    api.wait_for("neuronmodels", "sentiment", has_reason("Serving"))
 
 
 def test_a_model_without_a_node_is_told_what_is_missing_as_nodes_change(api: Api, node: str) -> None:
     settled(api, model())
     set_cores(api, node, 0)
     create_pod(api, "sentiment-1", **unschedulable(f"0/1 nodes are available: 1 Insufficient {CORES}."))
-    missing = api.wait_for("neuronmodels", "sentiment", has_reason("DevicePluginMissing"), timeout_s=5)
+    missing = api.wait_for("neuronmodels", "sentiment", has_reason("DevicePluginMissing"))
     assert condition(missing, "Reconciling")["status"] == "True"
     set_cores(api, node, 1)
-    short = api.wait_for("neuronmodels", "sentiment", has_reason("InsufficientNeuronCores"), timeout_s=5)
+    short = api.wait_for("neuronmodels", "sentiment", has_reason("InsufficientNeuronCores"))
     assert "asks for 2 NeuronCores on one node" in condition(short)["message"]
     assert "inf2.xlarge (1 node): at most 1 free on one, 1 missing" in condition(short)["message"]
     api.delete("pods", "sentiment-1")
-    api.wait_for("neuronmodels", "sentiment", has_reason("Progressing"), timeout_s=5)
+    api.wait_for("neuronmodels", "sentiment", has_reason("Progressing"))
 
 
 def test_a_model_without_any_neuron_node_says_so(api: Api) -> None:
     settled(api, model())
     create_pod(api, "sentiment-1", **unschedulable("0/0 nodes are available."))
-    api.wait_for("neuronmodels", "sentiment", has_reason("NoNeuronNodes"), timeout_s=5)
+    api.wait_for("neuronmodels", "sentiment", has_reason("NoNeuronNodes"))
+
+
+def median_reaction_s(api: Api, changes: dict[str, Callable[[], None]], rounds: int) -> float:
+    """Of several changes by turns, the median: for one of them a busy machine may have had no time at all."""
+    took_s = []
+    for reason, change in islice(cycle(changes.items()), rounds):
+        started = time.monotonic()
+        change()
+        api.wait_for("neuronmodels", "sentiment", has_reason(reason))
+        took_s.append(time.monotonic() - started)
+    return median(took_s)
+
+
+def test_a_reason_is_told_within_five_seconds_of_the_pods_status(api: Api) -> None:
+    settled(api, model())
+    create_pod(api, "sentiment-1", phase="Pending")
+
+    def turn_to(reason: str, message: str) -> None:
+        waiting = container_status("runtime", restartCount=0, state={"waiting": {"reason": reason, "message": message}})
+        set_pod_status(api, "sentiment-1", containerStatuses=[waiting])
+
+    changes = {
+        "ImagePullFailed": lambda: turn_to("ImagePullBackOff", "not found"),
+        "Progressing": lambda: turn_to("ContainerCreating", ""),
+    }
+    assert median_reaction_s(api, changes, rounds=5) <= TELLS_WITHIN_S
+
+
+def test_missing_cores_are_told_within_five_seconds_of_the_nodes_status(api: Api, node: str) -> None:
+    settled(api, model())
+    set_cores(api, node, 1)
+    create_pod(api, "sentiment-1", **unschedulable(f"0/1 nodes are available: 1 Insufficient {CORES}."))
+    changes = {
+        "DevicePluginMissing": lambda: set_cores(api, node, 0),
+        "InsufficientNeuronCores": lambda: set_cores(api, node, 1),
+    }
+    assert median_reaction_s(api, changes, rounds=3) <= TELLS_WITHIN_S

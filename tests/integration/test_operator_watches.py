@@ -10,7 +10,7 @@ from integration.control_plane import ControlPlane
 from integration.faulty_proxy import FaultyProxy
 from integration.operator_process import OperatorProcess
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_an_error_in_a_watch_ends_the_process_with_a_failure(proxy: FaultyProxy,
     try:
         status = {"kind": "Status", "status": "Failure", "code": 500, "reason": "InternalError", "message": "etcd lost"}
         proxy.inject(plural, {"type": "ERROR", "object": status})
-        assert operator.process.wait(timeout=20) == 1
+        assert operator.process.wait(timeout=60) == 1
     finally:
         operator.process.kill()
         operator.process.wait()

@@ -9,7 +9,7 @@ import pytest
 
 from neuron_runtime.artifacts import load_bundle
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 STAND_INS = Path(__file__).parents[2] / "hack" / "emulator" / "stand-ins"
 TRACE = """
 import sys, torch, torch_neuronx
@@ -24,7 +24,7 @@ def run(folder: Path, *arguments: str, emulated: bool = True) -> "subprocess.Com
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {**paths, "NEURON_EMULATOR_STATE": str(folder / "neuron"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.fixture
