@@ -5,7 +5,7 @@ moved since is as old as its stay there. What a connection then does is its own 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
@@ -77,6 +77,9 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._seen)
+
+    def __iter__(self) -> Iterator[ClientConnection]:
+        return iter(self._seen)
 
     def opened(self, connection: ClientConnection, now: float) -> bool:
         """Whether there is a place for it, made if need be by closing the connection that has been idle for longest."""

@@ -170,7 +170,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserError as error:
             refused = error.__context__
-            message = "this is not an HTTP/1.1 request; check the request line, the headers and the framing of the body"
+            message = "this cannot be read as HTTP; check the request line, the headers and the framing of the body"
             self._refuse(refused.refusal if isinstance(refused, _RefusedError) else Refusal(400, "invalid", message))
             return
         if self._has_progressed:
