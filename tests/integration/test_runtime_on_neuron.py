@@ -12,43 +12,15 @@ import httpx
 import pytest
 
 from emulator import BIN, STAND_INS
-from runtime_builders import bundle_of_programs
+from neuron_node import doubler_bundle, node_environment
 from runtime_server import RunningServer, ready, started, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-TRACE = """
-import sys
-import torch, torch_neuronx
-
-class Doubler(torch.nn.Module):
-    def forward(self, values):
-        return values * 2
-
-for batch in (1, 4):
-    program = torch_neuronx.trace(Doubler(), torch.ones((batch, 3)), compiler_args="--target inf2", cpu_backend=True)
-    torch.jit.save(program, f"{sys.argv[1]}/b{batch}.pt")
-"""
-
-
-def node_environment(state: Path, **more: str) -> dict[str, str]:
-    return {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "NEURON_EMULATOR_STATE": str(state),
-        "NEURON_EMULATOR_INSTANCE_TYPE": "inf2.xlarge",
-        "POD_NAME": "doubler-0",
-        "POD_NAMESPACE": "ml",
-        "OMP_NUM_THREADS": "1",
-        **more,
-    }
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("neuron-bundle")
-    environment = node_environment(tmp_path_factory.mktemp("compile")) | {"PYTHONPATH": str(STAND_INS)}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", TRACE, str(folder)], env=environment, check=True)
-    return bundle_of_programs(folder, batch_sizes=(1, 4), target="inf2")
+    return doubler_bundle(tmp_path_factory.mktemp("neuron-bundle"), tmp_path_factory.mktemp("compile"))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +32,7 @@ def busy_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(bundle: Path, busy_state: Path) -> Iterator[RunningServer]:
     """Shared, because each worker imports torch: both cores, neuron-monitor running. Tests leave it serving."""
-    with ready(*flags(bundle), environment=environment(busy_state)) as running:
+    with ready(*flags(bundle), environment=node_environment(busy_state)) as running:
         wait_until(lambda: _ready_workers(running) == 2)
         yield running
 
@@ -79,11 +51,6 @@ def message(tmp_path: Path) -> Path:
 
 def flags(bundle: Path, *more: str) -> tuple[str, ...]:
     return ("--engine", "torch_neuronx", "--bundle", str(bundle), *more)
-
-
-def environment(state: Path, **more: str) -> dict[str, str]:
-    """PYTHONPATH carries the stand-ins, as the device plugin's Allocate would have it."""
-    return node_environment(state, **more) | {"PYTHONPATH": str(STAND_INS)}
 
 
 def ask(server: RunningServer, value: float = 1.0) -> httpx.Response:
@@ -113,7 +80,7 @@ def test_both_cores_serve_and_the_monitor_reports_them(server: RunningServer) ->
 
 @pytest.mark.usefixtures("server")
 def test_a_core_that_stays_busy_ends_the_pod(bundle: Path, busy_state: Path, message: Path) -> None:
-    variables = environment(busy_state, NEURON_RT_VISIBLE_CORES="1")
+    variables = node_environment(busy_state, NEURON_RT_VISIBLE_CORES="1")
 
     told = _exit_message(bundle, variables, message)
 
@@ -134,13 +101,13 @@ def test_a_load_error_ends_the_pod_with_its_reason(bundle: Path, state: Path, me
     """One row of the table in nrt, all the way from the native runtime's words; the others have unit tests."""
     inject(state, "load_status=10")
 
-    told = _exit_message(bundle, environment(state, NEURON_RT_VISIBLE_CORES="0"), message)
+    told = _exit_message(bundle, node_environment(state, NEURON_RT_VISIBLE_CORES="0"), message)
 
     assert told["reason"] == "CompilerVersionMismatch"
 
 
 def test_a_broken_core_is_given_up_and_the_other_serves_on(bundle: Path, state: Path) -> None:
-    variables = environment(state, NEURON_RT_VISIBLE_CORES="0-1")
+    variables = node_environment(state, NEURON_RT_VISIBLE_CORES="0-1")
     with ready(*flags(bundle, "--neuron-monitor", "off"), environment=variables) as server:
         wait_until(lambda: _ready_workers(server) == 2)
         inject(state, "execution_status=1202", "--cores", "0")
