@@ -19,7 +19,7 @@ _EPILOG = """exit codes:
 example:
   neuron-runtime bench --url http://127.0.0.1:8080 --api predict --text "a fine day" --clients 1,64 --p99 20ms"""
 OBJECTIVES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
-DEFAULT_CLIENTS = (1.0, 8.0, 64.0)
+DEFAULT_CLIENTS = (1, 8, 64)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -21,13 +21,11 @@ class ClosedLoop(LoadRun):
             self._send(connection)
 
     def connected(self, connection: Connection) -> None:
-        if self.wants_connection():
-            self._send(connection)
+        self._send(connection)
 
     def answered(self, connection: Connection, status: int) -> None:
         self.record(connection, status)
-        if connection.is_open and self.wants_connection():
-            self._send(connection)
+        self._send(connection)
 
     def unconnected(self) -> None:
         self.samples.failures.append((time.perf_counter(), UNCONNECTED))
@@ -41,8 +39,10 @@ class ClosedLoop(LoadRun):
             self.open_connection()
 
     def _send(self, connection: Connection) -> None:
-        connection.due = time.perf_counter()
-        connection.send()
+        now = time.perf_counter()
+        if now < self.stop_at and connection.is_open:
+            connection.due = now
+            connection.send()
 
 
 class OpenLoop(LoadRun):

@@ -5,6 +5,7 @@ measurement when it was due within the window, however late its answer came, so 
 requests it made late; throughput counts the answers that arrived within the window.
 """
 
+import math
 import re
 from array import array
 from collections import Counter
@@ -124,7 +125,11 @@ class Measurement:
 
 def nearest_rank(values: FloatArray, percent: float) -> float:
     """The smallest value that `percent` of `values` do not exceed: always one that was measured; nan of nothing."""
-    return float(np.percentile(values, percent, method="inverted_cdf")) if len(values) else float("nan")
+    if not len(values):
+        return math.nan
+    # 99.9 % of 1000 is 999, not the next above 999.0000000001 that floating point makes of it.
+    rank = max(1, math.ceil(round(len(values) * percent / 100, 6)))
+    return float(np.partition(values, rank - 1)[rank - 1])
 
 
 def summarize(samples: Samples, window: Window, load: Load, cpu_share: float) -> Measurement:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from neuron_runtime.benchmarking.measurement import MOST_LAG_SECONDS, Measurement, Objective
+from neuron_runtime.benchmarking.measurement import Measurement, Objective
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 _HEADINGS = ("load", "answers/s", "p50", "p90", "p99", "p99.9", "max", "refused", "failed", "generator")
@@ -129,9 +129,9 @@ def duration(seconds: float) -> str:
     """Three significant digits or so, in µs, ms or s; a dash when there is none."""
     if math.isnan(seconds):
         return "-"
-    if seconds < MOST_LAG_SECONDS:
+    if seconds < 0.0009995:
         return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1e3:.3g} ms" if seconds >= 0.1 else f"{seconds * 1e3:.2f} ms"
     return f"{seconds:.2f} s"
 
