@@ -155,7 +155,8 @@ class ServeSettings(BaseSettings):
         "in any case.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe log lines to write. debug has one line per request."
+        "info",
+        description="Least severe log lines to write. The access log has its own setting and needs info or debug.",
     )
     termination_message_path: Path = Field(
         Path("/dev/termination-log"), description="Where the reason is written when the process gives up."

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable
 
+from neuron_runtime.access_log import AccessLog, AccessRecord, trace_facts
 from neuron_runtime.errors import (
     BodyTooLateError,
     ClientGoneError,
@@ -41,17 +42,20 @@ class TaskEndpoint:
         self._service = service
         self._api = api
         self._request_seconds = service.metrics.request_seconds.labels(api.name)
+        self._access_log = AccessLog(service.settings.access_log_ratio)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         headers = dict(scope["headers"])
         request_id = request_id_of(headers)
+        answer: Answer | None = None
         try:
             outcome = await self._answer(scope, headers, receive, began)
-            status, body = 200, outcome.body
+            status, body, answer = 200, outcome.body, outcome.answer
             total = time.monotonic() - began
-            self._observe(outcome.answer, total)
-            timing = (b"server-timing", _server_timing(outcome.answer, total))
+            self._request_seconds.observe(total)
+            self._service.metrics.queue_seconds.observe(answer.queue_seconds)
+            timing = (b"server-timing", _server_timing(answer, total))
             extra: Headers = [*outcome.headers, (b"x-request-id", request_id), timing]
         except ClientGoneError:
             self._service.metrics.canceled.inc()
@@ -59,8 +63,11 @@ class TaskEndpoint:
         except RuntimeServingError as error:
             status, body = error.status, self._api.error_body(error)
             extra = [JSON, (b"x-request-id", request_id), *_error_headers(error)]
-            self._note_failure(error, request_id)
+            self._note_failure(error, request_id, headers)
         self.count(status)
+        if self._access_log.wants(request_id, headers):
+            record = _record(self._api.name, status, time.monotonic() - began, answer)
+            self._access_log.write(request_id, headers, record)
         if self._service.is_draining:
             extra.append(CLOSE)
         await reply(send, status, body, extra)
@@ -77,16 +84,12 @@ class TaskEndpoint:
         work = self._api.task(self._service, HttpRequest(headers, body, deadline))
         return await (work if connection is None else _unless_gone(work, connection))
 
-    def _observe(self, answer: Answer, total_seconds: float) -> None:
-        self._request_seconds.observe(total_seconds)
-        self._service.metrics.queue_seconds.observe(answer.queue_seconds)
-
-    def _note_failure(self, error: RuntimeServingError, request_id: bytes) -> None:
+    def _note_failure(self, error: RuntimeServingError, request_id: bytes, headers: dict[bytes, bytes]) -> None:
         if error.refusal:
             self._service.metrics.refused.labels(error.refusal).inc()
         if error.status >= 500:
             facts = {"requestId": request_id.decode(), "code": error.status, "error": error.message}
-            log.warning("request failed", extra=facts)
+            log.warning("request failed", extra=facts | trace_facts(headers))
 
 
 async def _unless_gone(work: Awaitable[Outcome], connection: Connection) -> Outcome:
@@ -126,6 +129,13 @@ def _timeout_seconds(headers: dict[bytes, bytes], most: float) -> float:
             "header X-Request-Timeout-Seconds must be a number above 0", "X-Request-Timeout-Seconds"
         )
     return min(most, seconds)
+
+
+def _record(api: str, code: int, total_seconds: float, answer: Answer | None) -> AccessRecord:
+    if answer is None:
+        return AccessRecord(api, code, total_seconds)
+    times = answer.queue_seconds, answer.batch_wait_seconds, answer.device_seconds
+    return AccessRecord(api, code, total_seconds, len(answer.outputs[0]), *times)
 
 
 def _server_timing(answer: Answer, total_seconds: float) -> bytes:
