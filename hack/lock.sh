@@ -20,5 +20,7 @@ lock() { # FILE OPTION…
 lock requirements/dev.txt --extra dev pyproject.toml "$@"
 lock requirements/operator.txt --extra operator --constraint requirements/dev.txt pyproject.toml
 lock requirements/runtime.txt --extra runtime --constraint requirements/dev.txt --override "$no_hub" pyproject.toml
+# The servers that make bench PEERS=1 compares with; in an environment of their own, so not held to ours.
+lock requirements/peers.txt hack/bench/peers/requirements.in "$@"
 # The installer itself, for base images that carry Python without pip.
 echo 'pip>=25' | lock hack/images/installer.txt - "$@"

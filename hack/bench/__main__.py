@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import machine, results, table
+from bench import machine, peer_environment, results, table
 from bench.errors import BenchError
 from bench.figures import FIGURES, load
 from bench.findings import Finding
@@ -50,10 +50,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def chosen(named: Sequence[str], *, with_peers: bool) -> list[str]:
-    """The figures to measure. The one of the other servers only when it is asked for, because it installs them."""
+    """The figures to measure: those named, or all. The other servers only if they are installed or asked for."""
+    if with_peers:
+        peer_environment.install()
     if named:
         return list(named)
-    return [name for name in FIGURES if name != "peers" or with_peers]
+    return [name for name in FIGURES if name != "peers" or peer_environment.is_installed()]
 
 
 def measure(names: Sequence[str], scale: Scale, path: Path) -> list[str]:

@@ -32,10 +32,10 @@ class BareWorker:
         self.connection, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "neuron_runtime.worker", str(theirs.fileno())],
+                [sys.executable, "-m", "neuron_runtime.worker", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=sys.stderr,
             )
         self._frames = FrameReader()
         self._run = b"".join(encode(Run(1, 0, 1), [np.ones((device.batch_size, INPUT_VALUES), np.float32)]))

@@ -18,9 +18,14 @@ def open_inference(model: str) -> Request:
     return Request(f"/v2/models/{model}/infer", _dumped({"inputs": [tensor]}))
 
 
-def plain(path: str, field: str = "values") -> Request:
+def plain(path: str) -> Request:
     """{"values": [...]}: servers that leave the envelope to their user."""
-    return Request(path, _dumped({field: VALUES}))
+    return Request(path, _dumped({"values": VALUES}))
+
+
+def plain_batch(path: str) -> Request:
+    """{"values": [[...]]}: a batch of one row, where the server wants batches."""
+    return Request(path, _dumped({"values": [VALUES]}))
 
 
 def _dumped(document: object) -> bytes:

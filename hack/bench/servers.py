@@ -23,7 +23,7 @@ from bench.process_tree import Usage, usage_of
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
-START_SECONDS, STOP_SECONDS = 90.0, 15.0
+START_SECONDS, STOP_SECONDS = 180.0, 15.0
 _RUNTIME_PORT = re.compile(r'"message":"listening","port":(\d+)')
 _ECHO_PORT = re.compile(r"echo listens on (\d+)")
 

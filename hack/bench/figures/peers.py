@@ -1,0 +1,72 @@
+"""The servers people would pick instead, around the same simulated device: share of its limit, latency, CPU."""
+
+from dataclasses import dataclass
+
+from bench import peer_environment
+from bench.device import bare_call_p50
+from bench.figures.headline import CLIENTS, DEVICE, REQUEST
+from bench.findings import Finding, ratios
+from bench.limit import Limit, limit
+from bench.payload import Request
+from bench.peer_programs import PEERS, Peer, started
+from bench.runs import interleaved
+from bench.scale import Scale
+from bench.servers import Server, runtime
+from bench.wrk import closed_loop
+
+FIGURE = "peers"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One run of one server: under 64 clients, then for a client alone. Of the device itself, limit and bare call."""
+
+    per_second: float = 0.0
+    cpu_microseconds: float = 0.0
+    alone_p50_ms: float = 0.0
+
+
+def measure(scale: Scale) -> list[Finding]:
+    peer_environment.install()
+    found: list[Finding] = []
+    with limit(DEVICE) as workers, runtime(*DEVICE.flags) as server:
+        for peer in PEERS:
+            with started(peer, DEVICE) as other:
+                found += beside(scale, workers, server, other, peer)
+    return found
+
+
+def beside(scale: Scale, workers: Limit, server: Server, other: Server, peer: Peer) -> list[Finding]:
+    sides = {
+        "device": lambda: visit_device(workers, scale.seconds),
+        "this runtime": lambda: visit(server, REQUEST, scale.seconds),
+        peer.name: lambda: visit(other, peer.request, scale.seconds),
+    }
+    sides[peer.name]()
+    visits = interleaved(FIGURE, scale.runs, sides)
+    bare = visits["device"]
+    return [finding for name in ("this runtime", peer.name) for finding in findings(name, peer, visits[name], bare)]
+
+
+def visit(server: Server, request: Request, seconds: int) -> Visit:
+    began = server.usage().cpu_seconds
+    many = closed_loop(server, request, clients=CLIENTS, seconds=seconds)
+    cpu_seconds = server.usage().cpu_seconds - began
+    alone = closed_loop(server, request, clients=1, seconds=seconds)
+    return Visit(many.per_second, cpu_seconds / many.requests * 1e6, alone.p50_seconds * 1000)
+
+
+def visit_device(workers: Limit, seconds: int) -> Visit:
+    return Visit(workers.rows_per_second(seconds), alone_p50_ms=bare_call_p50(DEVICE, seconds) * 1000)
+
+
+def findings(name: str, peer: Peer, visits: list[Visit], bare: list[Visit]) -> list[Finding]:
+    """Ours is measured anew beside each peer, so the name says beside whom."""
+    who = name if name == peer.name else f"{name} beside {peer.name}"
+    shares = ratios([one.per_second for one in visits], [one.per_second for one in bare])
+    added = tuple(one.alone_p50_ms - alone.alone_p50_ms for one, alone in zip(visits, bare, strict=True))
+    return [
+        Finding(FIGURE, f"{who}: share of the limit", "", shares),
+        Finding(FIGURE, f"{who}: added p50, one client, over the bare call", "ms", added),
+        Finding(FIGURE, f"{who}: CPU per request", "µs", tuple(one.cpu_microseconds for one in visits)),
+    ]

@@ -1,0 +1,60 @@
+"""Share of the limit for AWS's published rows: every replayable one, or a handful that stands for all kinds."""
+
+import math
+
+from bench.device import SimulatedDevice, of_row
+from bench.figures.headline import REQUEST, alternate
+from bench.findings import Finding, Target, ratios
+from bench.limit import limit
+from bench.scale import Scale
+from bench.servers import runtime
+from bench.wrk import closed_loop
+from neuron_runtime.benchmark_rows import DeviceRow, find_row, replayable_rows
+
+FIGURE = "rows"
+LONG_BATCH_MS = 2.0
+SHARE_LONG, SHARE_SHORT = Target("at least", 0.97), Target("at least", 0.90)
+HANDFUL = (
+    "resnet18:batch",
+    "distilbert-base-cased:batch",
+    "bert-base-uncased:batch",
+    "openai/clip-vit-base-patch32:batch",
+    "bert-base-uncased:real-time",
+    "distilbert-base-cased:real-time",
+    "resnet18:real-time",
+)
+BATCHES_PER_RUN = 150
+
+
+def measure(scale: Scale) -> list[Finding]:
+    chosen = replayable_rows() if scale.every_row else [find_row(name) for name in HANDFUL]
+    return [replayed(scale, row) for row in chosen]
+
+
+def replayed(scale: Scale, row: DeviceRow) -> Finding:
+    device = of_row(row)
+    seconds = seconds_for(device, scale)
+    with limit(device) as workers, runtime(*device.flags) as server:
+        closed_loop(server, REQUEST, clients=device.clients, seconds=scale.warmup_seconds)
+        limits, loops = alternate(
+            f"{FIGURE}: {row.name}", scale, workers, server, clients=device.clients, seconds=seconds
+        )
+    name = (
+        f"{row.name}: {device.cores} x {device.batch_size} x {device.service_ms:.3g} ms, {device.in_flight} in flight, "
+        f"{device.clients} clients"
+    )
+    caveats = "; ".join(sorted({loop.caveat for loop in loops if loop.caveat}))
+    return Finding(
+        FIGURE, name, "", ratios([loop.per_second for loop in loops], limits), target_of(device), note=caveats
+    )
+
+
+def target_of(device: SimulatedDevice) -> Target:
+    return SHARE_LONG if device.service_ms >= LONG_BATCH_MS else SHARE_SHORT
+
+
+def seconds_for(device: SimulatedDevice, scale: Scale) -> int:
+    """Long enough that the batch with which every run begins, and during which nothing is answered, hardly counts."""
+    if scale.name == "smoke":
+        return scale.seconds
+    return max(scale.seconds, math.ceil(BATCHES_PER_RUN * device.service_seconds))

@@ -1,0 +1,60 @@
+"""Requests per second where the model costs nothing: the tiny TorchScript MLP, 64 clients, beside the other servers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench import peer_environment, tiny_model
+from bench.figures.headline import CLIENTS, DEVICE, REQUEST
+from bench.findings import Finding, Target, ratios
+from bench.peer_programs import PEERS, Peer, started
+from bench.runs import interleaved
+from bench.scale import Scale
+from bench.servers import Server, runtime
+from bench.wrk import ClosedLoop, closed_loop
+
+FIGURE = "tiny-model"
+OVER_MLSERVER = Target("at least", 15)
+
+
+def measure(scale: Scale) -> list[Finding]:
+    with TemporaryDirectory() as folder:
+        program, bundle = tiny_model.build(Path(folder))
+        with runtime(*tiny_model.flags(bundle)) as server:
+            if not peer_environment.is_installed():
+                return alone(scale, server)
+            return [finding for peer in PEERS for finding in beside(scale, server, peer, program)]
+
+
+def alone(scale: Scale, server: Server) -> list[Finding]:
+    closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.warmup_seconds)
+    sides = {"server": lambda: closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.seconds)}
+    loops = interleaved(FIGURE, scale.runs, sides)["server"]
+    note = "the other servers are not installed; make bench PEERS=1 measures them"
+    return [rate_of("this runtime", loops, note)]
+
+
+def beside(scale: Scale, server: Server, peer: Peer, program: Path) -> list[Finding]:
+    """One peer at a time, so that the others' idle processes cost nothing."""
+    with started(peer, DEVICE, program) as other:
+        sides: dict[str, Callable[[], ClosedLoop]] = {
+            "this runtime": lambda: closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.seconds),
+            peer.name: lambda: closed_loop(other, peer.request, clients=CLIENTS, seconds=scale.seconds),
+        }
+        for warm in sides.values():
+            warm()
+        loops = interleaved(FIGURE, scale.runs, sides)
+    ours, theirs = loops["this runtime"], loops[peer.name]
+    over = ratios([loop.per_second for loop in ours], [loop.per_second for loop in theirs])
+    target = OVER_MLSERVER if peer.name == "MLServer" else None
+    return [
+        rate_of(f"this runtime beside {peer.name}", ours),
+        rate_of(peer.name, theirs),
+        Finding(FIGURE, f"this runtime over {peer.name}", "times", over, target),
+    ]
+
+
+def rate_of(name: str, loops: list[ClosedLoop], note: str = "") -> Finding:
+    caveats = sorted({loop.caveat for loop in loops if loop.caveat})
+    rates = tuple(loop.per_second for loop in loops)
+    return Finding(FIGURE, name, "requests/s", rates, note="; ".join(filter(None, [note, *caveats])))
