@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,13 +71,16 @@ def wait_until(condition: Callable[[], bool], seconds: float = START_SECONDS) ->
 
 
 @contextmanager
-def started(*flags: str, environment: Mapping[str, str] | None = None) -> Iterator[RunningServer]:
-    """A server that listens (not necessarily ready); killed at the end if it still runs."""
+def started(
+    *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+) -> Iterator[RunningServer]:
+    """A server that listens (not necessarily ready); killed at the end if it still runs. `prefix` is a command that
+    runs it, by exec."""
     runtime = str(Path(neuron_runtime.__file__).parent.parent)
     variables = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **(environment or {})}
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [variables.get("PYTHONPATH"), runtime]))
     process = subprocess.Popen(
-        [sys.executable, "-m", "neuron_runtime", "serve", "--host", "127.0.0.1", "--port", "0", *flags],
+        [*prefix, sys.executable, "-m", "neuron_runtime", "serve", "--host", "127.0.0.1", "--port", "0", *flags],
         env=variables,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -100,8 +103,10 @@ def started(*flags: str, environment: Mapping[str, str] | None = None) -> Iterat
 
 
 @contextmanager
-def ready(*flags: str, environment: Mapping[str, str] | None = None) -> Iterator[RunningServer]:
-    with started(*flags, environment=environment) as server:
+def ready(
+    *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+) -> Iterator[RunningServer]:
+    with started(*flags, environment=environment, prefix=prefix) as server:
         server.wait_ready()
         yield server
 
