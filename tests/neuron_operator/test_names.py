@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_operator import names
@@ -14,6 +14,7 @@ HASH = "0123456789abcdef"
 model_names = st.from_regex(DNS_1035, fullmatch=True).map(lambda name: name[: names.NAME_MAX_LENGTH].rstrip("-"))
 
 
+@settings(max_examples=50)
 @given(model_names)
 def test_every_legal_name_gives_legal_children(name: str) -> None:
     assert NAME_RULE.holds(name)

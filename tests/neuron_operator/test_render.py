@@ -133,6 +133,7 @@ def test_the_deployment_has_the_wanted_replicas(spec: Body, expected: int) -> No
     assert children_of(model(**spec))["Deployment"]["spec"]["replicas"] == expected
 
 
+@hypothesis_settings(max_examples=30)
 @given(drain=st.integers(0, 3600), timeout=st.integers(1, 3600), sidecar=st.booleans())
 def test_the_grace_period_covers_drain_and_the_longest_request(drain: int, timeout: int, sidecar: bool) -> None:
     spec: Body = {"rollout": {"drainSeconds": drain}, "serving": {"requestTimeoutSeconds": timeout}}
