@@ -42,7 +42,7 @@ def size_of(shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
-def as_float32(array: Array, datatype: str) -> NDArray[np.float32]:
+def as_float32(array: Array, datatype: str) -> Array:
     """The numbers of any numeric tensor as FP32; exact for BF16, whose bits are the upper half of an FP32."""
     if datatype == "BF16":
         return (array.astype("<u4") << np.uint32(16)).view("<f4")

@@ -93,6 +93,8 @@ def test_json_and_binary_inputs_mix_in_the_order_of_the_json() -> None:
         ({"inputs": [X | {"shape": [True, 2]}, Y]}, r"\('x'\): shape must be a list of whole numbers"),
         ({"inputs": [X | {"shape": [2**64, 2]}, Y]}, r"\('x'\): shape must be a list of whole numbers"),
         ({"inputs": [X | {"shape": [2**63, 2]}, Y]}, r"data holds 2 values, its shape .* needs 18446744073709551616"),
+        ({"inputs": [X | {"data": [1, True]}, Y]}, r"\('x'\): data must hold numbers .* found true or false"),
+        ({"inputs": [X, Y | {"data": [0, 1, False]}]}, r"\('y'\): data must hold whole numbers .* found true or false"),
         ({"inputs": [X | {"datatype": "FP64"}, Y]}, r"\('x'\): has datatype 'FP64', the model takes FP32"),
         ({"inputs": [X | {"parameters": 4}, Y]}, r"\('x'\): parameters must be an object, not a number"),
         ({"inputs": [X | {"name": ["x"]}, Y]}, "is named a list, which is no input of model 'm'; it takes x, y"),

@@ -25,7 +25,7 @@ class InputReader:
         self._datatype: str = spec.datatype
         self._shape = spec.shape
 
-    def read(self, tensor: JsonObject, index: int, binary: BinaryPart | None) -> Array:
+    def read(self, tensor: JsonObject, index: int, binary: BinaryPart | None, *, has_booleans: bool) -> Array:
         """The tensor object's data, from the JSON or from `binary`; `index` is its place in the request."""
         if tensor.get("datatype") != self._datatype:
             found = quoted(tensor.get("datatype"))
@@ -36,7 +36,8 @@ class InputReader:
         size = self._binary_size(index, tensor["parameters"]) if "parameters" in tensor else None
         try:
             if size is None:
-                return array_from_json(self._data(index, tensor), self._datatype, shape)
+                data = self._data(index, tensor)
+                return array_from_json(data, self._datatype, shape, has_booleans=has_booleans)
             self._check_in_binary(index, tensor, binary)
             assert binary is not None, "checked just now"
             return binary.take(size, self._datatype, shape)

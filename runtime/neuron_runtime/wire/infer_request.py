@@ -14,6 +14,7 @@ from neuron_runtime.tensors import WITHOUT_JSON_FORM, Array
 from neuron_runtime.wire.binary_tensors import HEADER_LENGTH, BinaryPart
 from neuron_runtime.wire.infer_inputs import SHARED_MEMORY, InputReader, quoted
 from neuron_runtime.wire.json_body import JsonObject, parse_object, type_word
+from neuron_runtime.wire.json_tensors import may_hold_booleans
 
 _NON_FINITE_WORDS = (b"-Infinity", b"Infinity", b"NaN")
 
@@ -48,14 +49,15 @@ class RequestCodec:
         """The call in `body`; InvalidRequestError names the tensor and what the model takes instead."""
         json_length = headers.get(HEADER_LENGTH)
         binary = None if json_length is None else BinaryPart(body, json_length)
-        document = _parse_object(body if binary is None else binary.json)
+        text = body if binary is None else binary.json
+        document = _parse_object(text)
         request_id = document.get("id")
         if request_id is not None and not isinstance(request_id, str):
             raise InvalidRequestError(f"'id' must be a text, not {type_word(request_id)}", "id")
-        inputs = self._inputs(document.get("inputs"), binary)
+        inputs = self._inputs(document.get("inputs"), binary, has_booleans=may_hold_booleans(text))
         return InferCall(request_id, inputs, self._outputs.wanted(document))
 
-    def _inputs(self, listed: object, binary: BinaryPart | None) -> tuple[Array, ...]:
+    def _inputs(self, listed: object, binary: BinaryPart | None, *, has_booleans: bool) -> tuple[Array, ...]:
         if not isinstance(listed, list) or not listed:
             raise InvalidRequestError("'inputs' must be a list of at least one tensor", "inputs")
         given: dict[str, Array] = {}
@@ -63,7 +65,7 @@ class RequestCodec:
             reader = self._reader(index, tensor)
             if reader.name in given:
                 raise InvalidRequestError(f"inputs[{index}]: input '{reader.name}' is given twice", f"inputs[{index}]")
-            given[reader.name] = reader.read(tensor, index, binary)
+            given[reader.name] = reader.read(tensor, index, binary, has_booleans=has_booleans)
         if binary is not None:
             binary.check_used_up()
         if len(given) != len(self._readers):

@@ -43,8 +43,16 @@ _FOUND_WORDS: Mapping[type, str] = {
 }
 
 
-def array_from_json(data: object, datatype: str, shape: Sequence[int]) -> Array:
-    """A list, nested or flat in row-major order, as an array of `shape`; BYTES as UTF-8 in an array of objects."""
+def may_hold_booleans(text: bytes) -> bool:
+    """Whether a JSON text has to be searched for true and false among the numbers: scanning it is half the price."""
+    return b"true" in text or b"false" in text
+
+
+def array_from_json(data: object, datatype: str, shape: Sequence[int], *, has_booleans: bool = True) -> Array:
+    """A list, nested or flat in row-major order, as an array of `shape`; BYTES as UTF-8 in an array of objects.
+
+    `has_booleans` is `may_hold_booleans` of the text that `data` comes from.
+    """
     if datatype in WITHOUT_JSON_FORM:
         raise TensorDataError(
             f"{datatype} has no JSON form in the protocol; send it as binary data (the raw little-endian values after "
@@ -57,7 +65,7 @@ def array_from_json(data: object, datatype: str, shape: Sequence[int]) -> Array:
     code = _PACKED.get(datatype)
     if code is None:
         return _not_numbers(flat, datatype).reshape(shape)
-    if bool in map(type, flat):  # struct takes True for 1
+    if has_booleans and bool in map(type, flat):  # struct takes True for 1
         raise _unfit(flat, datatype)
     try:
         packed = struct.pack(f"<{count}{code}", *flat)
