@@ -43,7 +43,11 @@ def size_of(shape: Sequence[int]) -> int:
 
 
 def as_float32(array: Array, datatype: str) -> Array:
-    """The numbers of any numeric tensor as FP32; exact for BF16, whose bits are the upper half of an FP32."""
+    """The numbers of any numeric tensor as FP32; exact for BF16, whose bits are the upper half of an FP32.
+
+    FP64 beyond the range of FP32 becomes infinity.
+    """
     if datatype == "BF16":
         return (array.astype("<u4") << np.uint32(16)).view("<f4")
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32, copy=False)

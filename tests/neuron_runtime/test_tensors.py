@@ -30,3 +30,7 @@ def test_other_numbers_keep_their_values(datatype: str) -> None:
 
     assert numbers.tolist() == [[0.0, 1.0, 100.0]]
     assert numbers.dtype == np.float32
+
+
+def test_what_no_fp32_can_be_is_infinite() -> None:
+    assert as_float32(np.array([1e300, -1e300, 0.5]), "FP64").tolist() == [np.inf, -np.inf, 0.5]
