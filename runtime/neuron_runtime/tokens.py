@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from neuron_runtime.artifacts import Bundle
+from neuron_runtime.attempts import attempt
 from neuron_runtime.bundle import Manifest, TensorSpec, TextSpec
 from neuron_runtime.termination import FatalError, Reason
 
@@ -124,15 +125,15 @@ class TextEncoder:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(path))
     # The library's Rust side raises plain Exception for a file it cannot read or parse.
-    except Exception as error:
+    tokenizer = attempt(lambda: Tokenizer.from_file(str(path)))
+    if isinstance(tokenizer, Exception):
         raise FatalError(
             Reason.MODEL_LOAD_FAILED,
-            f"{path} is not a tokenizer this runtime can load: {error}.",
+            f"{path} is not a tokenizer this runtime can load: {tokenizer}.",
             hint="Give the tokenizer.json of a Hugging Face fast tokenizer (save_pretrained writes one).",
-        ) from error
+        ) from tokenizer
+    return tokenizer
 
 
 def sequence_lengths(manifest: Manifest) -> tuple[int, ...]:

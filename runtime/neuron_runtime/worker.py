@@ -12,12 +12,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
 from neuron_runtime import nrt
+from neuron_runtime.attempts import attempt
 from neuron_runtime.buckets import pad_batch
 from neuron_runtime.engines import Engine, open_engine
 from neuron_runtime.messages import (
@@ -40,7 +40,6 @@ from neuron_runtime.tensors import DTYPES, Array
 from neuron_runtime.termination import FatalError, Reason
 from neuron_runtime.worker_traits import die_with, offer_to_the_oom_killer
 
-T = TypeVar("T")
 _JOINED_BYTES = 1 << 16
 
 
@@ -117,7 +116,7 @@ class Worker:
         engine.load()
         self._channel.write(Progress("warming", seconds=time.monotonic() - began))
         began = time.monotonic()
-        # Twice, for the first execution also sets things up, and the policy wants to know what a batch takes after that.
+        # Twice, for the first execution also sets things up, and the policy wants to know what a batch takes later on.
         times = [min(self._warm(engine, bucket) for _ in range(2)) for bucket in range(len(self._shapes))]
         self._channel.write(Progress("ready", seconds=time.monotonic() - began, bucket_seconds=times))
         return engine
@@ -174,14 +173,6 @@ class Worker:
             began = max(began, self._core_free_at)
             self._core_free_at = max(ended, self._core_free_at)
         return max(0.0, ended - began)
-
-
-def attempt(call: Callable[[], T]) -> T | Exception:
-    """What the call returns or raises. A program may raise anything, and that fails its batch, not the worker."""
-    try:
-        return call()
-    except Exception as error:  # noqa: BLE001 - the worker's edge: everything a program raises is told to the front
-        return error
 
 
 def fatal_of(error: Exception, doing: str) -> Fatal:

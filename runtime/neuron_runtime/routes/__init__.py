@@ -6,7 +6,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route, Router
 
 from neuron_runtime.routes.exchange import CLOSE, Message, Receive, Scope, Send
-from neuron_runtime.routes.failures import Failures
+from neuron_runtime.routes.failures import HANDLERS
 from neuron_runtime.routes.paths import PATHS, Handlers, Path
 from neuron_runtime.routes.task_endpoint import TaskEndpoint
 from neuron_runtime.routes.tasks import EMBEDDINGS, INFER, predict_api
@@ -26,26 +26,17 @@ class Routes:
             "/predict": TaskEndpoint(service, predict_api(service)),
             "/v1/embeddings": TaskEndpoint(service, EMBEDDINGS),
         }
-        self._rest = _quiet_routes(service)
         # uvicorn would answer plain text to what nobody foresaw.
-        self._guarded = ExceptionMiddleware(self._route, Failures(self._count_unexpected).handlers)
+        self._rest = ExceptionMiddleware(_quiet_routes(service), HANDLERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = self  # Starlette's router then raises for unknown paths, which `failures` puts into words
-        await self._guarded(scope, receive, send)
-
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
             endpoint = self._hot.get(scope["path"])
             if endpoint is not None:
                 await endpoint(scope, receive, send)
                 return
+        scope["app"] = self  # Starlette's router then raises for unknown paths, which `failures` puts into words
         await self._rest(scope, receive, self._closing(send) if self._service.is_draining else send)
-
-    def _count_unexpected(self, path: str, status: int) -> None:
-        endpoint = self._hot.get(path)
-        if endpoint is not None:
-            endpoint.count(status)
 
     @staticmethod
     def _closing(send: Send) -> Send:

@@ -35,7 +35,7 @@ CONNECTION = "neuron_runtime.connection"
 """Where a scope holds its Connection. Absent where no real connection carries the request."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class HttpRequest:
     """What a task needs of the request. `deadline` is in monotonic seconds."""
 

@@ -1,7 +1,7 @@
 """What a client is told when something was raised: each API's own error shape, and a request id where it is our fault.
 
-Called by Starlette's exception middleware around every route. The task endpoints answer for the errors of a request
-themselves; here is the rest: unknown paths, wrong methods, and what nobody foresaw.
+HANDLERS answer for every quiet route: unknown paths, wrong methods, and what nobody foresaw. The task endpoints answer
+for the errors of a request themselves, and share only what is said of the unforeseen.
 """
 
 import logging
@@ -18,27 +18,12 @@ from neuron_runtime.wire import open_inference, openai
 log = logging.getLogger("neuron_runtime.requests")
 
 
-class Failures:
-    """`on_unexpected` is told the path and the status of an answer that its endpoint could not give."""
-
-    def __init__(self, on_unexpected: Callable[[str, int], None]) -> None:
-        self._on_unexpected = on_unexpected
-
-    @property
-    def handlers(self) -> Mapping[type[Exception], Callable[[Request, Exception], Response]]:
-        return {HTTPException: _http_error, RuntimeServingError: _error, Exception: self._unexpected}
-
-    def _unexpected(self, request: Request, error: Exception) -> Response:
-        request_id = request_id_of(dict(request.scope["headers"])).decode()
-        path = request.url.path
-        log.error("request failed unexpectedly", exc_info=error, extra={"requestId": request_id, "path": path})
-        told = InferenceFailedError(
-            f"the server failed on this request, and not because of what it says; its log tells why under {request_id}"
-        )
-        self._on_unexpected(path, told.status)
-        response = _error(request, told)
-        response.headers["x-request-id"] = request_id
-        return response
+def our_fault(request_id: bytes) -> InferenceFailedError:
+    """What the client is told of an error that nobody foresaw."""
+    return InferenceFailedError(
+        "the server failed on this request, and not because of what it says; its log tells why under "
+        + request_id.decode()
+    )
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -56,3 +41,20 @@ def _error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RuntimeServingError), "registered for this type"
     body = openai.error_body(error) if request.url.path.startswith("/v1/") else open_inference.error_body(error)
     return Response(body, error.status, media_type="application/json")
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    request_id = request_id_of(dict(request.scope["headers"]))
+    facts = {"requestId": request_id.decode(), "path": request.url.path}
+    log.error("request failed unexpectedly", exc_info=error, extra=facts)
+    response = _error(request, our_fault(request_id))
+    response.headers["x-request-id"] = request_id.decode()
+    return response
+
+
+HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Response]] = {
+    HTTPException: _http_error,
+    RuntimeServingError: _error,
+    Exception: _unexpected,
+}
+"""For Starlette's exception middleware."""

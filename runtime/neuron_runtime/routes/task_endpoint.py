@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
 
 from neuron_runtime.access_log import AccessLog, AccessRecord, trace_facts
 from neuron_runtime.errors import (
@@ -28,6 +27,7 @@ from neuron_runtime.routes.exchange import (
     reply,
     request_id_of,
 )
+from neuron_runtime.routes.failures import our_fault
 from neuron_runtime.routes.tasks import Api, Outcome
 from neuron_runtime.service import Service
 from neuron_runtime.tickets import Answer
@@ -42,6 +42,7 @@ class TaskEndpoint:
         self._service = service
         self._api = api
         self._request_seconds = service.metrics.request_seconds.labels(api.name)
+        self._queue_seconds = service.metrics.queue_seconds
         self._access_log = AccessLog(service.settings.access_log_ratio)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,17 +55,20 @@ class TaskEndpoint:
             status, body, answer = 200, outcome.body, outcome.answer
             total = time.monotonic() - began
             self._request_seconds.observe(total)
-            self._service.metrics.queue_seconds.observe(answer.queue_seconds)
+            self._queue_seconds.observe(answer.queue_seconds)
             timing = (b"server-timing", _server_timing(answer, total))
             extra: Headers = [*outcome.headers, (b"x-request-id", request_id), timing]
         except ClientGoneError:
             self._service.metrics.canceled.inc()
             return
         except RuntimeServingError as error:
-            status, body = error.status, self._api.error_body(error)
-            extra = [JSON, (b"x-request-id", request_id), *_error_headers(error)]
             self._note_failure(error, request_id, headers)
-        self.count(status)
+            status, body, extra = self._refusal(error, request_id)
+        except Exception:
+            facts = {"requestId": request_id.decode(), "path": scope["path"]}
+            log.exception("request failed unexpectedly", extra=facts | trace_facts(headers))
+            status, body, extra = self._refusal(our_fault(request_id), request_id)
+        self._service.metrics.request_done(self._api.name, status)
         if self._access_log.wants(request_id, headers):
             record = _record(self._api.name, status, time.monotonic() - began, answer)
             self._access_log.write(request_id, headers, record)
@@ -72,17 +76,28 @@ class TaskEndpoint:
             extra.append(CLOSE)
         await reply(send, status, body, extra)
 
-    def count(self, status: int) -> None:
-        self._service.metrics.request_done(self._api.name, status)
-
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, began: float) -> Outcome:
         self._service.check_admittable()
         settings = self._service.settings
         deadline = began + _timeout_seconds(headers, settings.request_timeout_seconds)
         connection: Connection | None = scope.get(CONNECTION)
         body = await read_body(headers, receive, settings.max_body_bytes, deadline, connection)
-        work = self._api.task(self._service, HttpRequest(headers, body, deadline))
-        return await (work if connection is None else _unless_gone(work, connection))
+        request = HttpRequest(headers, body, deadline)
+        if connection is None:
+            return await self._api.task(self._service, request)
+        departure = Departure()
+        connection.watch(departure)
+        try:
+            return await self._api.task(self._service, request)
+        except asyncio.CancelledError:
+            departure.check()
+            raise
+        finally:
+            connection.unwatch()
+
+    def _refusal(self, error: RuntimeServingError, request_id: bytes) -> tuple[int, bytes, Headers]:
+        headers = [JSON, (b"x-request-id", request_id), *_error_headers(error)]
+        return error.status, self._api.error_body(error), headers
 
     def _note_failure(self, error: RuntimeServingError, request_id: bytes, headers: dict[bytes, bytes]) -> None:
         if error.refusal:
@@ -92,27 +107,25 @@ class TaskEndpoint:
             log.warning("request failed", extra=facts | trace_facts(headers))
 
 
-async def _unless_gone(work: Awaitable[Outcome], connection: Connection) -> Outcome:
-    """The work's result; canceled, and ClientGoneError, as soon as the client has left."""
-    task = asyncio.current_task()
-    assert task is not None, "uvicorn runs each request in a task"
-    is_gone = False
+class Departure:
+    """What a connection calls when its client leaves: cancels the request's task, and remembers that it did."""
 
-    def on_gone() -> None:
-        nonlocal is_gone
-        is_gone = True
-        task.cancel()
+    __slots__ = ("_has_left", "_task")
 
-    connection.watch(on_gone)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not is_gone:
-            raise
-        task.uncancel()
-        raise ClientGoneError("the client left before its answer") from None
-    finally:
-        connection.unwatch()
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._has_left = False
+
+    def __call__(self) -> None:
+        assert self._task is not None, "uvicorn runs each request in a task"
+        self._has_left = True
+        self._task.cancel()
+
+    def check(self) -> None:
+        """Within a task that was canceled: ClientGoneError when that was why."""
+        if self._has_left and self._task is not None:
+            self._task.uncancel()
+            raise ClientGoneError("the client left before its answer") from None
 
 
 def _timeout_seconds(headers: dict[bytes, bytes], most: float) -> float:

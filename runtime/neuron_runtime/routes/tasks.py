@@ -29,7 +29,7 @@ from neuron_runtime.wire.images import GivenImage, ImagesCall, parse_images
 MOST_DECODERS = 16
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Outcome:
     """What a task came to: the reply's body, its headers (content type first), and the times for metrics."""
 
