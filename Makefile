@@ -10,6 +10,8 @@ PYTHON3 ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 RUN := PYTHONPATH=hack $(PY) -m
+# What has torch_neuronx; on AWS's images /opt/aws_neuronx_venv_…/bin/python.
+HARDWARE_PYTHON ?= $(if $(EMULATED),$(PY),$(PYTHON3))
 SOURCES := operator runtime hack tests examples
 K ?=
 CASE ?=
@@ -126,6 +128,10 @@ integration: setup ## Against a real API server, S3 server and runtime processes
 .PHONY: e2e
 e2e: setup ## Stories on the real cluster (CASE=expression picks some)
 	@$(PY) -m pytest -q -m e2e $(if $(CASE),-k "$(CASE)")
+
+.PHONY: verify-on-hardware
+verify-on-hardware: ## On an Inf2 instance: the emulator's contract tests on silicon, and a report to send (EMULATED=1 to see one)
+	@PYTHONPATH=hack $(HARDWARE_PYTHON) -m hardware $(if $(EMULATED),--emulated) $(if $(K),--only "$(K)")
 
 .PHONY: test
 test: check verify integration e2e ## Everything CI runs

@@ -51,7 +51,7 @@ def run_python(node_env: Environment) -> RunPython:
             env=node_env | environment,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=300,
             check=False,
         )
 

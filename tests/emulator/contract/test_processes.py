@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # silicon has to compile
 
 TRACE = """
 import sys, torch, torch_neuronx

@@ -10,7 +10,7 @@ import torch
 
 import torch_neuronx
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # silicon has to compile
 
 
 class Doubler(torch.nn.Module):

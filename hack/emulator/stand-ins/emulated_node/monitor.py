@@ -11,6 +11,7 @@ By default it shows the processes of its own pod; $NEURON_EMULATOR_MONITOR or `m
   nonsense      nothing but lines that are no report
   enormous      a line of 8 MiB before each good one
   older-schema  the keys of an early version
+  no-metadata   nothing about the instance, as where instance metadata is closed to pods
   newer-schema  some keys renamed, some of another type, some new
 """
 
@@ -27,7 +28,7 @@ from emulated_node.claims import pid_namespace
 from emulated_node.counters import Reading, read_processes
 from emulated_node.host_usage import HostTotals, read_totals, usage_between
 from emulated_node.monitor_config import EVERYTHING, MonitorConfig, parse_config
-from emulated_node.monitor_report import Json, Period, in_newer_schema, in_older_schema, report
+from emulated_node.monitor_report import Json, Period, in_newer_schema, in_older_schema, report, without_metadata
 from emulated_node.node import Node, read_json
 
 MODES = (
@@ -42,6 +43,7 @@ MODES = (
     "enormous",
     "older-schema",
     "newer-schema",
+    "no-metadata",
 )
 ENORMOUS_BYTES = 8 * 2**20
 MODE_VARIABLE = "NEURON_EMULATOR_MONITOR"
@@ -127,6 +129,8 @@ def _lines(mode: str, made: Json) -> list[str]:
             return [json.dumps(made | {"neuron_runtime_data": None})]
         case "older-schema":
             return [json.dumps(in_older_schema(made))]
+        case "no-metadata":
+            return [json.dumps(without_metadata(made))]
         case "newer-schema":
             return [json.dumps(in_newer_schema(made))]
     return [whole]
