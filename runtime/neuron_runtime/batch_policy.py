@@ -11,6 +11,7 @@
        within the window. A lone client's next request comes after its answer, so it never waits.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
@@ -113,14 +114,15 @@ Decision: TypeAlias = Take[W_co] | Wait | Idle
 
 @dataclass(slots=True)
 class _Candidate(Generic[W]):
-    """The best batch of one form that starts with the oldest request."""
+    """The best batch of one form that starts with the oldest request, and the form's best batch when it is full."""
 
     bucket: int
     form: int
-    batch_size: int
     rows: int
     seconds_per_row: float
     picks: list[tuple[W, int]]
+    full_rows: int
+    full_seconds_per_row: float
 
 
 def decide(queue: Iterable[W], now: float, cores: Cores, buckets: Buckets, limits: Limits) -> Decision[W]:
@@ -137,14 +139,14 @@ def decide(queue: Iterable[W], now: float, cores: Cores, buckets: Buckets, limit
             if best is None or candidate.seconds_per_row < best.seconds_per_row:
                 best = candidate
     assert best is not None, "a request that fits no form is refused before it is queued"
-    full_size, full_seconds = _most_efficient(buckets.forms[best.form], buckets.service_seconds)
-    if best.rows < full_size:
+    missing = best.full_rows - best.rows
+    if missing > 0:
         if not cores.idle:
             return NOT_FULL
         if cores.idle == 1 and limits.window_seconds:
-            saved = (best.seconds_per_row - full_seconds / full_size) * best.rows
+            saved = (best.seconds_per_row - best.full_seconds_per_row) * best.rows
             until = oldest.arrived_at + min(limits.window_seconds, saved)
-            if now + (full_size - best.rows) * limits.row_gap_seconds <= until:
+            if now + missing * limits.row_gap_seconds <= until:
                 return Wait(until)
     return Take(best.bucket, best.form, best.picks)
 
@@ -158,11 +160,17 @@ def decide_alone(suspect: W, buckets: Buckets) -> Take[W]:
 
 def _best_of_form(queue: Iterable[W], index: int, form: Form, seconds: Sequence[float]) -> _Candidate[W]:
     picks, available = _fill(queue, index, form.largest_batch_size)
-    batch_size, bucket = min(form.programs, key=lambda program: seconds[program[1]] / min(program[0], available))
-    rows = min(batch_size, available)
+    bucket = rows = full_rows = 0
+    cost = full_cost = math.inf
+    for batch_size, program in form.programs:
+        taken = min(batch_size, available)
+        if seconds[program] / taken < cost:
+            cost, bucket, rows = seconds[program] / taken, program, taken
+        if seconds[program] / batch_size < full_cost:
+            full_cost, full_rows = seconds[program] / batch_size, batch_size
     if rows < available:
         picks = _first(picks, rows)
-    return _Candidate(bucket, index, batch_size, rows, seconds[bucket] / rows, picks)
+    return _Candidate(bucket, index, rows, cost, picks, full_rows, full_cost)
 
 
 def _fill(queue: Iterable[W], form: int, room: int) -> tuple[list[tuple[W, int]], int]:
@@ -188,9 +196,3 @@ def _first(picks: list[tuple[W, int]], rows: int) -> list[tuple[W, int]]:
         kept.append((waiting, min(count, rows)))
         rows -= kept[-1][1]
     return kept
-
-
-def _most_efficient(form: Form, seconds: Sequence[float]) -> tuple[int, float]:
-    """Batch size and service time of the program with the least device time per row when full."""
-    batch_size, bucket = min(form.programs, key=lambda program: seconds[program[1]] / program[0])
-    return batch_size, seconds[bucket]

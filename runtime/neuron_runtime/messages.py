@@ -6,7 +6,7 @@ driven out of its mind by a program must not be able to run code in the front pr
 
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
@@ -110,7 +110,7 @@ _KINDS: Mapping[str, type[Message]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Frame:
     message: Message
     arrays: Sequence[Array]
@@ -155,16 +155,17 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes."""
         # Nearly always one whole frame: it is then decoded where it lies.
         if not self._buffer and _frame_end(data) == len(data):
-            yield _decode_at(memoryview(data))
-            return
+            return [_decode_at(memoryview(data))]
         self._buffer += data
+        frames: list[Frame] = []
         while end := _frame_end(self._buffer):
-            frame = bytes(memoryview(self._buffer)[:end])
+            frames.append(_decode_at(memoryview(bytes(memoryview(self._buffer)[:end]))))
             del self._buffer[:end]
-            yield _decode_at(memoryview(frame))
+        return frames
 
 
 def _frame_end(data: Buffer) -> int:

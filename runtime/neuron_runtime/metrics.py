@@ -23,7 +23,7 @@ _SECONDS = (
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class BatchRecord:
     """One device batch that came back."""
 
