@@ -1,6 +1,7 @@
-"""Usage: python -m bench [FIGURE ...] [--smoke | --full] [--peers]. Measures the figures of docs/benchmarks.md.
+"""Usage: python -m bench [FIGURE ...] [--smoke | --full] [--peers], or python -m bench docs.
 
-Without a name every figure is measured. Results are printed, and kept in the product's cache.
+Measures the figures of docs/benchmarks.md: every one, or those named. Results are printed, and kept in the product's
+cache; `docs` writes what is kept into the page.
 """
 
 import argparse
@@ -9,23 +10,36 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import machine, peer_environment, results, table
+from bench import document, machine, peer_environment, results, table
 from bench.errors import BenchError
 from bench.figures import FIGURES, load
 from bench.findings import Finding
 from bench.scale import BENCH, FULL, SMOKE, Scale
+
+DOCS = "docs"
 
 
 def main() -> int:
     given = parse(sys.argv[1:])
     # An ordinary exit, so that every server is ended on the way out.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if given.figures == [DOCS]:
+        return write_docs(given.results)
     scale = SMOKE if given.smoke else FULL if given.full else BENCH
     try:
         failed = measure(chosen(given.figures, with_peers=given.peers), scale, given.results)
     except KeyboardInterrupt:
         return 130
     return 1 if failed else 0
+
+
+def write_docs(path: Path) -> int:
+    kept = results.load(path)
+    if kept is None:
+        print("bench: there are no results yet; make bench measures them", file=sys.stderr)
+        return 1
+    document.write(kept)
+    return 0
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -43,7 +57,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help="the other servers too; installs them the first time")
     parser.add_argument("--results", type=Path, default=results.default_path(), help="where results are kept")
     given = parser.parse_args(argv)
-    unknown = [name for name in given.figures if name not in FIGURES]
+    unknown = [name for name in given.figures if name not in FIGURES and given.figures != [DOCS]]
     if unknown:
         parser.error(f"there is no figure '{unknown[0]}'; choose from {', '.join(FIGURES)}")
     return given

@@ -6,6 +6,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from bench import peer_environment
+
 PACKAGES = ("uvicorn", "uvloop", "httptools", "orjson", "numpy", "starlette")
 
 
@@ -15,7 +17,14 @@ def description() -> dict[str, str]:
         "python": platform.python_version(),
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
         "client": _wrk_version(),
+        **_peer_versions(),
     }
+
+
+def _peer_versions() -> dict[str, str]:
+    if not peer_environment.is_installed():
+        return {}
+    return {"other servers": ", ".join(f"{name} {number}" for name, number in peer_environment.versions().items())}
 
 
 def _cpu_model() -> str:

@@ -1,5 +1,6 @@
 """How each peer is started and asked. One place for what differs between them: command, request, readiness."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from tempfile import TemporaryDirectory
 
 from bench import peer_environment
 from bench.device import MODEL, SimulatedDevice
+from bench.errors import BenchError
+from bench.findings import Finding
 from bench.payload import Request, open_inference, plain, plain_batch
 from bench.servers import HOST, ROOT, Program, Server, free_port, running
 
@@ -43,6 +46,17 @@ PEERS = (
     Peer("BentoML", plain_batch("/predict"), "/readyz", _bentoml),
     Peer("FastAPI tutorial", plain("/predict"), "/health", _adapter("adapter_fastapi")),
 )
+
+
+def beside_each(figure: str, measure: Callable[[Peer], list[Finding]]) -> list[Finding]:
+    """`measure` of every peer; one that fails is a void row, and the others are still measured."""
+    found: list[Finding] = []
+    for peer in PEERS:
+        try:
+            found += measure(peer)
+        except BenchError as error:
+            found.append(Finding(figure, peer.name, "", (math.nan,), void=str(error)))
+    return found
 
 
 @contextmanager

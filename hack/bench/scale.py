@@ -13,6 +13,7 @@ class Scale:
     warmup_seconds: int
     memory_requests: int
     every_row: bool
+    peer_warmup_seconds: int = 3
 
 
 SMOKE = Scale("smoke", runs=1, seconds=1, warmup_seconds=1, memory_requests=4_000, every_row=False)

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 START_SECONDS, STOP_SECONDS = 180.0, 15.0
 _RUNTIME_PORT = re.compile(r'"message":"listening","port":(\d+)')
+_WORKERS = re.compile(r'^neuron_model_workers\{state="(\w+)"\} (\S+)', re.MULTILINE)
 _ECHO_PORT = re.compile(r"echo listens on (\d+)")
 
 
@@ -54,11 +55,25 @@ class Program:
     port: int = 0
 
 
-def runtime(*flags: str, name: str = "neuron-runtime") -> contextlib.AbstractContextManager[Server]:
-    """This repository's runtime, ready, with the flags of `neuron-runtime serve`."""
+@contextlib.contextmanager
+def runtime(*flags: str) -> Iterator[Server]:
+    """This repository's runtime with the flags of `neuron-runtime serve`, once all its workers are ready."""
     fixed = ["--host", HOST, "--port", "0", "--drain-seconds", "0", "--termination-message-path", os.devnull]
     command = [sys.executable, "-m", "neuron_runtime", "serve", *fixed, *flags]
-    return running(Program(name, command, own_environment(), "/v2/health/ready", _RUNTIME_PORT))
+    program = Program("neuron-runtime", command, own_environment(), "/v2/health/ready", _RUNTIME_PORT)
+    with running(program) as server:
+        deadline = time.monotonic() + START_SECONDS
+        while not all_workers_ready(get(server.port, "/metrics")[1]):
+            if time.monotonic() > deadline:
+                raise BenchError(f"not every worker became ready with {' '.join(flags)}")
+            time.sleep(0.1)
+        yield server
+
+
+def all_workers_ready(metrics: str) -> bool:
+    """Whether some workers are ready and none is in another state."""
+    workers = {state: float(count) for state, count in _WORKERS.findall(metrics)}
+    return workers.pop("ready", 0.0) > 0 and not any(workers.values())
 
 
 def echo() -> contextlib.AbstractContextManager[Server]:
@@ -107,19 +122,21 @@ def _answering(program: Program, process: "subprocess.Popen[bytes]", log: Path) 
     while time.monotonic() < deadline and process.poll() is None:
         if not port and program.port_pattern and (match := program.port_pattern.search(log.read_text())):
             port = int(match[1])
-        if port and _status(port, program.ready_path) == http.client.OK:
+        if port and get(port, program.ready_path)[0] == http.client.OK:
             return Server(program.name, process.pid, port)
         time.sleep(0.05)
     raise BenchError(f"{program.name} did not become ready; its last words:\n{log.read_text()[-2000:]}")
 
 
-def _status(port: int, path: str) -> int:
+def get(port: int, path: str) -> tuple[int, str]:
+    """Status and body; status 0 when nobody answers."""
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status
+        response = connection.getresponse()
+        return response.status, response.read().decode(errors="replace")
     except (OSError, http.client.HTTPException):
-        return 0
+        return 0, ""
     finally:
         connection.close()
 

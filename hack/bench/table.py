@@ -1,10 +1,11 @@
 """Findings as text: for the terminal in columns, for the document in Markdown. Pure."""
 
+import math
 from collections.abc import Sequence
 
 from bench.findings import Finding
 
-HEADINGS = ("figure", "what", "measured", "of each run", "target", "verdict")
+HEADINGS = ("figure", "what", "median", "least … most", "target", "verdict")
 
 
 def row_of(finding: Finding) -> tuple[str, ...]:
@@ -39,6 +40,8 @@ def _sign(finding: Finding) -> str:
 
 def _number(value: float) -> str:
     """Three significant digits, whole numbers in full."""
+    if math.isnan(value):
+        return "none"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     if abs(value) >= 100:

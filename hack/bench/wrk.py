@@ -53,19 +53,29 @@ class ClosedLoop:
         return ""
 
 
+def warm_up(server: Server, request: Request, *, clients: int, seconds: int) -> None:
+    """The same load, for nothing: caches fill, pools grow, and what fails now is nobody's result."""
+    _run(server, request, clients, seconds)
+
+
 def closed_loop(server: Server, request: Request, *, clients: int, seconds: int) -> ClosedLoop:
     """`clients` connections, each sending its next request when the last is answered. BenchError on any failure."""
+    began, busy = resource.getrusage(resource.RUSAGE_CHILDREN), busy_seconds()
+    output = _run(server, request, clients, seconds)
+    ended, busy = resource.getrusage(resource.RUSAGE_CHILDREN), busy_seconds() - busy
+    cpu = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
+    return parsed(output, server.name, cpu_seconds=cpu, busy_cpu_seconds=busy)
+
+
+def _run(server: Server, request: Request, clients: int, seconds: int) -> str:
     if shutil.which("wrk") is None:
         raise BenchError("wrk is not installed; on Debian: apt-get install wrk")
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_SCRIPT % request.body.decode())
         script.flush()
-        began, busy = resource.getrusage(resource.RUSAGE_CHILDREN), busy_seconds()
         command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", script.name]
         ran = subprocess.run([*command, server.url + request.path], capture_output=True, text=True, check=False)
-        ended, busy = resource.getrusage(resource.RUSAGE_CHILDREN), busy_seconds() - busy
-    cpu = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
-    return parsed(ran.stdout + ran.stderr, server.name, cpu_seconds=cpu, busy_cpu_seconds=busy)
+    return ran.stdout + ran.stderr
 
 
 def parsed(output: str, server: str, *, cpu_seconds: float, busy_cpu_seconds: float) -> ClosedLoop:

@@ -8,7 +8,7 @@ from bench.findings import Finding, Target, ratios
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
-from bench.wrk import closed_loop
+from bench.wrk import closed_loop, warm_up
 
 FIGURE = "cores"
 FEW, MANY = 2, 24
@@ -29,6 +29,8 @@ def device_of(cores: int) -> SimulatedDevice:
 def measure(scale: Scale) -> list[Finding]:
     few, many = device_of(FEW), device_of(MANY)
     with runtime(*few.flags) as small, runtime(*many.flags) as large:
+        for server, device in ((small, few), (large, many)):
+            warm_up(server, REQUEST, clients=device.clients, seconds=scale.warmup_seconds)
         sides = {
             f"{FEW} cores": lambda: visit(small, few, scale.seconds),
             f"{MANY} cores": lambda: visit(large, many, scale.seconds),

@@ -10,7 +10,7 @@ from bench.payload import open_inference
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
-from bench.wrk import ClosedLoop, closed_loop
+from bench.wrk import ClosedLoop, closed_loop, warm_up
 from neuron_runtime.benchmark_rows import find_row
 
 FIGURE = "headline"
@@ -22,7 +22,7 @@ REQUEST = open_inference(MODEL)
 
 def measure(scale: Scale) -> list[Finding]:
     with limit(DEVICE) as workers, runtime(*DEVICE.flags) as server:
-        closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.warmup_seconds)
+        warm_up(server, REQUEST, clients=CLIENTS, seconds=scale.warmup_seconds)
         limits, loops = alternate(FIGURE, scale, workers, server, clients=CLIENTS, seconds=scale.seconds)
     return findings(limits, loops)
 

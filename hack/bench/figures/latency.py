@@ -6,7 +6,7 @@ from bench.findings import Finding, Target
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import echo, runtime
-from bench.wrk import closed_loop
+from bench.wrk import closed_loop, warm_up
 
 FIGURE = "latency"
 ADDED = Target("at most", 0.35)
@@ -19,7 +19,8 @@ def measure(scale: Scale) -> list[Finding]:
             "echo": lambda: closed_loop(empty, REQUEST, clients=1, seconds=scale.seconds).p50_seconds,
             "server": lambda: closed_loop(server, REQUEST, clients=1, seconds=scale.seconds).p50_seconds,
         }
-        sides["server"]()
+        for one in (empty, server):
+            warm_up(one, REQUEST, clients=1, seconds=scale.warmup_seconds)
         p50 = interleaved(FIGURE, scale.runs, sides)
     added = [
         (server - bare - empty) * 1000

@@ -8,11 +8,11 @@ from bench.figures.headline import CLIENTS, DEVICE, REQUEST
 from bench.findings import Finding, ratios
 from bench.limit import Limit, limit
 from bench.payload import Request
-from bench.peer_programs import PEERS, Peer, started
+from bench.peer_programs import Peer, beside_each, started
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
-from bench.wrk import closed_loop
+from bench.wrk import closed_loop, warm_up
 
 FIGURE = "peers"
 
@@ -28,22 +28,21 @@ class Visit:
 
 def measure(scale: Scale) -> list[Finding]:
     peer_environment.install()
-    found: list[Finding] = []
     with limit(DEVICE) as workers, runtime(*DEVICE.flags) as server:
-        for peer in PEERS:
-            with started(peer, DEVICE) as other:
-                found += beside(scale, workers, server, other, peer)
-    return found
+        return beside_each(FIGURE, lambda peer: beside(scale, workers, server, peer))
 
 
-def beside(scale: Scale, workers: Limit, server: Server, other: Server, peer: Peer) -> list[Finding]:
-    sides = {
-        "device": lambda: visit_device(workers, scale.seconds),
-        "this runtime": lambda: visit(server, REQUEST, scale.seconds),
-        peer.name: lambda: visit(other, peer.request, scale.seconds),
-    }
-    sides[peer.name]()
-    visits = interleaved(FIGURE, scale.runs, sides)
+def beside(scale: Scale, workers: Limit, server: Server, peer: Peer) -> list[Finding]:
+    """One peer at a time, so that the others' idle processes cost nothing."""
+    with started(peer, DEVICE) as other:
+        for one, request in ((server, REQUEST), (other, peer.request)):
+            warm_up(one, request, clients=CLIENTS, seconds=scale.peer_warmup_seconds)
+        sides = {
+            "device": lambda: visit_device(workers, scale.seconds),
+            "this runtime": lambda: visit(server, REQUEST, scale.seconds),
+            peer.name: lambda: visit(other, peer.request, scale.seconds),
+        }
+        visits = interleaved(FIGURE, scale.runs, sides)
     bare = visits["device"]
     return [finding for name in ("this runtime", peer.name) for finding in findings(name, peer, visits[name], bare)]
 

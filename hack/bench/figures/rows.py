@@ -8,7 +8,7 @@ from bench.findings import Finding, Target, ratios
 from bench.limit import limit
 from bench.scale import Scale
 from bench.servers import runtime
-from bench.wrk import closed_loop
+from bench.wrk import warm_up
 from neuron_runtime.benchmark_rows import DeviceRow, find_row, replayable_rows
 
 FIGURE = "rows"
@@ -35,7 +35,7 @@ def replayed(scale: Scale, row: DeviceRow) -> Finding:
     device = of_row(row)
     seconds = seconds_for(device, scale)
     with limit(device) as workers, runtime(*device.flags) as server:
-        closed_loop(server, REQUEST, clients=device.clients, seconds=scale.warmup_seconds)
+        warm_up(server, REQUEST, clients=device.clients, seconds=scale.warmup_seconds)
         limits, loops = alternate(
             f"{FIGURE}: {row.name}", scale, workers, server, clients=device.clients, seconds=seconds
         )

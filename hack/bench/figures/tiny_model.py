@@ -1,17 +1,16 @@
 """Requests per second where the model costs nothing: the tiny TorchScript MLP, 64 clients, beside the other servers."""
 
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import peer_environment, tiny_model
 from bench.figures.headline import CLIENTS, DEVICE, REQUEST
 from bench.findings import Finding, Target, ratios
-from bench.peer_programs import PEERS, Peer, started
+from bench.peer_programs import Peer, beside_each, started
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
-from bench.wrk import ClosedLoop, closed_loop
+from bench.wrk import ClosedLoop, closed_loop, warm_up
 
 FIGURE = "tiny-model"
 OVER_MLSERVER = Target("at least", 15)
@@ -23,11 +22,11 @@ def measure(scale: Scale) -> list[Finding]:
         with runtime(*tiny_model.flags(bundle)) as server:
             if not peer_environment.is_installed():
                 return alone(scale, server)
-            return [finding for peer in PEERS for finding in beside(scale, server, peer, program)]
+            return beside_each(FIGURE, lambda peer: beside(scale, server, peer, program))
 
 
 def alone(scale: Scale, server: Server) -> list[Finding]:
-    closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.warmup_seconds)
+    warm_up(server, REQUEST, clients=CLIENTS, seconds=scale.warmup_seconds)
     sides = {"server": lambda: closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.seconds)}
     loops = interleaved(FIGURE, scale.runs, sides)["server"]
     note = "the other servers are not installed; make bench PEERS=1 measures them"
@@ -37,12 +36,12 @@ def alone(scale: Scale, server: Server) -> list[Finding]:
 def beside(scale: Scale, server: Server, peer: Peer, program: Path) -> list[Finding]:
     """One peer at a time, so that the others' idle processes cost nothing."""
     with started(peer, DEVICE, program) as other:
-        sides: dict[str, Callable[[], ClosedLoop]] = {
+        for one, request in ((server, REQUEST), (other, peer.request)):
+            warm_up(one, request, clients=CLIENTS, seconds=scale.peer_warmup_seconds)
+        sides = {
             "this runtime": lambda: closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.seconds),
             peer.name: lambda: closed_loop(other, peer.request, clients=CLIENTS, seconds=scale.seconds),
         }
-        for warm in sides.values():
-            warm()
         loops = interleaved(FIGURE, scale.runs, sides)
     ours, theirs = loops["this runtime"], loops[peer.name]
     over = ratios([loop.per_second for loop in ours], [loop.per_second for loop in theirs])
