@@ -19,6 +19,7 @@ from neuron_runtime.bundle import (
     BundleFile,
     ClassificationSpec,
     EmbeddingSpec,
+    ImageSpec,
     Manifest,
     TensorSpec,
     TextSpec,
@@ -58,6 +59,13 @@ class Classifier(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         scores: torch.Tensor = (self.words(input_ids) * attention_mask.unsqueeze(-1)).sum(dim=1)
         return scores
+
+
+class Brightness(torch.nn.Module):
+    """Scores of an image for red, green and blue: how much there is of each."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return 10 * pixels.mean(dim=(2, 3))
 
 
 class Doubler(torch.nn.Module):
@@ -108,6 +116,25 @@ def text_bundle(
             "text": TextSpec(tokenizer="tokenizer.json"),
             "classification": ClassificationSpec(labels=LABELS) if is_classifier else None,
             "embedding": None if is_classifier else EmbeddingSpec(dimensions=WIDTH, pooling="mean", normalize=True),
+        },
+    )
+
+
+def image_bundle(folder: Path, batch_sizes: Sequence[int] = (1, 4)) -> Path:
+    """An image model that says which of red, green and blue there is most of, in 8 x 8 pixels cut out of 10 x 10."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for batch in batch_sizes:
+        traced(Brightness(), [torch.ones((batch, 3, 8, 8))], folder / f"b{batch}.pt")
+    return _write(
+        folder,
+        {
+            "name": "colors",
+            "task": "ImageClassification",
+            "inputs": (TensorSpec(name="pixels", datatype="FP32", shape=(-1, 3, 8, 8)),),
+            "outputs": (TensorSpec(name="logits", datatype="FP32", shape=(-1, 3)),),
+            "buckets": tuple(Bucket(file=f"b{batch}.pt", shapes={"pixels": (batch, 3, 8, 8)}) for batch in batch_sizes),
+            "image": ImageSpec(resize=10, crop=(8, 8)),
+            "classification": ClassificationSpec(labels=("red", "green", "blue")),
         },
     )
 

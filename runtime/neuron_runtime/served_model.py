@@ -43,6 +43,11 @@ class ServedModel:
     """What fills a variable dimension of an input up to the bucket's size; 0 for inputs not named."""
 
     @property
+    def kind(self) -> str:
+        """Its task in a sentence."""
+        return f"{'an' if self.task.startswith('I') else 'a'} {self.task} model"
+
+    @property
     def largest_batch_size(self) -> int:
         return max(bucket.batch_size for bucket in self.buckets)
 

@@ -68,7 +68,7 @@ def document(facts: Facts, table: Iterable[PathRow]) -> JsonObject:
     for row in table:
         paths.setdefault(row.template, {})[row.method.lower()] = _operation(row, row.operation(facts), facts)
     model = facts.model
-    about = f"Serves '{model.name}' {model.version}, a {model.task} model, on {model.platform}."
+    about = f"Serves '{model.name}' {model.version}, {model.kind}, on {model.platform}."
     return {
         "openapi": "3.1.0",
         "info": {"title": "neuron-runtime", "version": __version__, "description": about},
@@ -143,7 +143,7 @@ def _header(name: str, schema: JsonObject, description: str) -> JsonObject:
 def predict(facts: Facts) -> Operation:
     model = facts.model
     if model.task not in ("TextClassification", "ImageClassification"):
-        note = f"This server's model is a {model.task} model, so the answer is 400 and says where to ask."
+        note = f"This server's model is {model.kind}, so the answer is 400 and says where to ask."
         return Operation("prediction", {}, {}, TASK_STATUSES, _task("", {}, {}).parameters, note)
     reply = _json(schemas.predictions(model))
     if model.task == "TextClassification":
@@ -160,7 +160,7 @@ def predict(facts: Facts) -> Operation:
 def embeddings(facts: Facts) -> Operation:
     model = facts.model
     if model.task != "TextEmbedding":
-        note = f"This server's model is a {model.task} model, so the answer is 400 and says where to ask."
+        note = f"This server's model is {model.kind}, so the answer is 400 and says where to ask."
         return Operation("OpenAI", {}, {}, (*TASK_STATUSES, 404), _task("", {}, {}).parameters, note)
     schema = schemas.embeddings_request(model, facts.max_rows, facts.vocabulary)
     many = {"input": ["A", "B"], "model": model.name, "encoding_format": "base64"}
@@ -175,7 +175,8 @@ def infer(facts: Facts) -> Operation:
         "With the binary tensor extension: how many bytes of the body are JSON.",
     )
     binary: dict[str, JsonObject] = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
-    request = _json(schemas.infer_request(facts.model)) | binary
+    example = schemas.infer_example(facts.model)
+    request = _json(schemas.infer_request(facts.model), **({"ones": example} if example else {})) | binary
     return _task("inference", request, _json(schemas.infer_reply(facts.model)) | binary, length)
 
 

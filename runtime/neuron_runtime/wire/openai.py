@@ -75,8 +75,8 @@ def parse_embeddings(body: bytes, model: ServedModel, *, accept_token_ids: bool 
 
 def check_task(model: ServedModel) -> None:
     if model.task != "TextEmbedding":
-        where = "/predict" if model.task == "TextClassification" else f"/v2/models/{model.name}/infer"
-        raise InvalidRequestError(f"model '{model.name}' is a {model.task} model; use POST {where}", "model")
+        where = f"/v2/models/{model.name}/infer" if model.task == "Tensor" else "/predict"
+        raise InvalidRequestError(f"model '{model.name}' is {model.kind}; use POST {where}", "model")
 
 
 def _check_dimensions(document: JsonObject, model: ServedModel) -> None:

@@ -44,7 +44,7 @@ def parse_texts(body: bytes, model: ServedModel) -> TextsCall:
 def check_task(model: ServedModel) -> None:
     if model.task in _ELSEWHERE:
         where = _ELSEWHERE[model.task].format(name=model.name)
-        raise InvalidRequestError(f"model '{model.name}' is a {model.task} model; use POST {where}")
+        raise InvalidRequestError(f"model '{model.name}' is {model.kind}; use POST {where}")
 
 
 def encode_predictions(model: ServedModel, outputs: Sequence[Array], call: TextsCall | ImagesCall) -> bytes:

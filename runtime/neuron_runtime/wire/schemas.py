@@ -8,11 +8,13 @@ from collections.abc import Mapping
 
 from neuron_runtime.bundle import TensorSpec
 from neuron_runtime.served_model import ServedModel
-from neuron_runtime.tensors import WITHOUT_JSON_FORM
+from neuron_runtime.tensors import WITHOUT_JSON_FORM, size_of
 from neuron_runtime.wire import openai
 from neuron_runtime.wire.json_body import JsonObject
 
 _ELEMENTS = {"BOOL": "boolean", "BYTES": "string", "FP16": "number", "BF16": "number", "FP32": "number"}
+_ONES = {"BOOL": True, "BYTES": "1"}
+MOST_EXAMPLE_VALUES = 1024
 STRING: JsonObject = {"type": "string"}
 BOOLEAN: JsonObject = {"type": "boolean"}
 PROBABILITY: JsonObject = {"type": "number", "minimum": 0, "maximum": 1}
@@ -63,6 +65,25 @@ def infer_request(model: ServedModel) -> JsonObject:
     return {"type": "object", "properties": properties, "required": ["inputs"]}
 
 
+def infer_example(model: ServedModel) -> JsonObject | None:
+    """One row of ones, if that is small enough to be read and every input has a JSON form."""
+    shapes = {name: (1, *shape[1:]) for name, shape in model.buckets[0].shapes.items()}
+    if any(spec.datatype in WITHOUT_JSON_FORM for spec in (*model.inputs, *model.outputs)):
+        return None
+    if sum(size_of(shape) for shape in shapes.values()) > MOST_EXAMPLE_VALUES:
+        return None
+    inputs = [
+        {
+            "name": spec.name,
+            "shape": shapes[spec.name],
+            "datatype": spec.datatype,
+            "data": [_ONES.get(spec.datatype, 1)] * size_of(shapes[spec.name]),
+        }
+        for spec in model.inputs
+    ]
+    return {"inputs": inputs}
+
+
 def infer_reply(model: ServedModel) -> JsonObject:
     outputs = [_tensor(spec, is_input=False) for spec in model.outputs]
     properties: JsonObject = {
@@ -75,14 +96,8 @@ def infer_reply(model: ServedModel) -> JsonObject:
 
 
 def _tensor(spec: TensorSpec, *, is_input: bool) -> JsonObject:
-    shape: JsonObject = {
-        "type": "array",
-        "prefixItems": [{"type": "integer", "minimum": 1} if size == -1 else {"const": size} for size in spec.shape],
-        "items": False,
-        "minItems": len(spec.shape),
-        "maxItems": len(spec.shape),
-        "description": "Batch first.",
-    }
+    shape = array_of({"type": "integer", "minimum": 1}, len(spec.shape), len(spec.shape))
+    shape["description"] = f"{list(spec.shape)}, where -1 takes any size; batch first."
     in_json = spec.datatype not in WITHOUT_JSON_FORM
     data: JsonObject = {"type": "array", "description": "Row by row, flat or nested as the shape."}
     data["items"] = {"type": [_element(spec.datatype), "array"]} if is_input else {"type": _element(spec.datatype)}
@@ -92,11 +107,11 @@ def _tensor(spec: TensorSpec, *, is_input: bool) -> JsonObject:
         "datatype": one_of(spec.datatype),
         "parameters": _parameters(),
     }
-    return {
-        "type": "object",
-        "properties": properties | ({"data": data} if in_json else {}),
-        "required": ["name", "shape", "datatype"],
-    }
+    found: JsonObject = {"type": "object", "required": ["name", "shape", "datatype"]}
+    if not in_json:
+        return found | {"properties": properties, "required": ["name", "shape", "datatype", "parameters"]}
+    either = [{"required": ["data"]}, {"required": ["parameters"]}]
+    return found | {"properties": properties | {"data": data}, "anyOf": either}
 
 
 def _element(datatype: str) -> str:
