@@ -32,6 +32,8 @@ class ReadyPool:
 
 
 class BrokenBatcher:
+    has_worker = True
+
     def __init__(self) -> None:
         self.calls = 0
 
@@ -137,7 +139,7 @@ async def test_a_text_that_is_too_long_is_named(path: str, task: Task, field: st
 async def test_an_output_without_a_json_form_is_refused_before_it_is_computed(datatype: str) -> None:
     service = await service_of()
     half = TensorSpec.model_validate({"name": "half", "datatype": datatype, "shape": (-1, 4)})
-    service.model = with_output(service.model, half)
+    service = replace(service, model=with_output(service.model, half))
 
     async with client(service) as http:
         all_outputs = await http.post(INFER, json={"inputs": [TENSOR]})
@@ -147,6 +149,34 @@ async def test_an_output_without_a_json_form_is_refused_before_it_is_computed(da
         assert response.status_code == 400
         assert f"output 'half' is {datatype}, which has no JSON form" in response.json()["error"]
     assert cast(BrokenBatcher, service.batcher).calls == 0
+
+
+async def test_what_is_not_allowed_names_what_is() -> None:
+    async with client(await service_of()) as http:
+        response = await http.put("/v1/embeddings")
+
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json()["error"]["message"] == "PUT is not allowed on /v1/embeddings; use POST"
+
+
+@pytest.mark.parametrize("path", ["/health/", "/v2/models/simulated/infer\n", "/v2/models/simulated/", "//health"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_path_that_is_only_nearly_one_is_unknown(method: str, path: str) -> None:
+    async with client(await service_of()) as http:
+        response = await http.request(method, path.replace("\n", "%0A"))
+
+    assert response.status_code in (404, 405)
+    assert response.json()["error"]
+
+
+async def test_the_served_model_is_found_by_its_name_and_no_other() -> None:
+    async with client(await service_of()) as http:
+        found, other = await http.get("/v1/models/simulated"), await http.get("/v1/models/gpt")
+        listed = await http.get("/v1/models")
+
+    assert found.json() == listed.json()["data"][0]
+    assert (found.json()["id"], found.json()["object"]) == ("simulated", "model")
+    assert (other.status_code, other.json()["error"]["code"]) == (404, "model_not_found")
 
 
 def with_output(model: ServedModel, more: TensorSpec) -> ServedModel:
