@@ -142,7 +142,7 @@ def _allow_open_files(connections: int) -> int:
 async def _empty_backlog(listener: socket.socket) -> None:
     """Accept what the kernel has connected already: closing the listener would reset those clients, who may have sent
     their request. New ones are kept out meanwhile, or the last of them would always be lost."""
-    _keep_out_newcomers(listener)
+    keep_out_newcomers(listener)
     await asyncio.sleep(HANDSHAKE_SECONDS)
     waiting = select.poll()
     waiting.register(listener, select.POLLIN)
@@ -152,7 +152,7 @@ async def _empty_backlog(listener: socket.socket) -> None:
         await asyncio.sleep(0)  # uvloop accepts
 
 
-def _keep_out_newcomers(listener: socket.socket) -> None:
+def keep_out_newcomers(listener: socket.socket) -> None:
     """Have the kernel drop SYNs: their senders try again within a second and then find the port closed."""
     # A classic BPF program over the TCP header: load the flags (byte 13); with SYN drop, else take the whole packet.
     program = struct.pack(

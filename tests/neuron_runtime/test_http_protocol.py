@@ -12,7 +12,7 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from neuron_runtime.connections import LINGER_SECONDS, ConnectionLimits, Connections, Phase
 from neuron_runtime.http_protocol import PIPELINED, HttpProtocol
-from neuron_runtime.http_server import HttpServer
 from neuron_runtime.routes.exchange import CONNECTION, Receive, Scope, Send, reply
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -44,6 +43,7 @@ class Served:
     address: tuple[str, int]
     connections: Connections
     ended: Counter[str]
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def later(self, seconds: float) -> None:
         now = asyncio.get_running_loop().time()
@@ -52,17 +52,17 @@ class Served:
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         before = len(self.connections)
-        opened = await asyncio.open_connection(*self.address)
+        reader, writer = await asyncio.open_connection(*self.address)
+        self.writers.append(writer)
         await until(lambda: len(self.connections) > before)
-        return opened
+        return reader, writer
 
     async def stands(self, phase: Phase) -> None:
         """Until every connection does."""
         await until(lambda: {connection.stand()[0] for connection in self.connections} == {phase})
 
-    async def ended_with(self, cause: str) -> bool:
-        await until(lambda: len(self.connections) == 0)
-        return self.ended == {cause: 1}
+    async def ends_with(self, cause: str) -> None:
+        await until(lambda: self.ended == {cause: 1})
 
     async def is_empty(self) -> None:
         await until(lambda: len(self.connections) == 0)
@@ -70,10 +70,9 @@ class Served:
     async def say(self, request: bytes) -> bytes:
         """Everything that is answered to these bytes until the connection ends."""
         reader, writer = await asyncio.open_connection(*self.address)
+        self.writers.append(writer)
         writer.write(request)
-        answer = await reader.read()
-        writer.close()
-        return answer
+        return await reader.read()
 
 
 @asynccontextmanager
@@ -83,14 +82,18 @@ async def serving(app: App, limits: ConnectionLimits = LIMITS) -> AsyncIterator[
     protocol: Any = partial(HttpProtocol, connections)
     config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None)
     config.load()
-    server = HttpServer(config, connections)
+    server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         await server.startup([listener])
+        served = Served(listener.getsockname(), connections, ended)
         try:
-            yield Served(listener.getsockname(), connections, ended)
+            yield served
         finally:
-            await server.shutdown([listener])
+            server.servers[0].close()
+            for writer in served.writers:
+                writer.transport.abort()
+            await served.is_empty()
 
 
 async def ok(scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,7 +170,6 @@ async def test_a_closed_connection_is_freed_without_the_garbage_collector() -> N
             reader, writer = await served.open()
             writer.write(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
             await reader.read()
-            writer.close()
         assert [connection() for connection in connections] == [None]
     finally:
         gc.enable()
@@ -257,7 +259,6 @@ async def test_a_body_that_breaks_after_its_request_was_answered_ends_the_connec
         writer.write(b"nonsense\r\n")
 
         assert await reader.read() == b""
-        writer.close()
 
 
 async def test_trailers_are_no_headers_and_no_memory() -> None:
@@ -277,8 +278,7 @@ async def test_trailers_are_no_headers_and_no_memory() -> None:
         for _ in range(20):
             writer.write(b"a: " + b"b" * 10_000)
             await writer.drain()
-        assert await served.ended_with("head-too-large")
-        writer.close()
+        await served.ends_with("head-too-large")
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
@@ -323,7 +323,6 @@ async def test_a_slow_head_is_refused(begun: bytes) -> None:
 
         assert refusal(await reader.read()) == (408, "the request's head did not arrive within 10 seconds")
         assert served.ended == {"head-timeout": 1}
-        writer.close()
 
 
 @pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\n\r\n"], ids=["silent", "kept alive"])
@@ -338,7 +337,6 @@ async def test_an_idle_connection_is_closed_without_a_word(first: bytes) -> None
         served.later(75)
 
         assert await reader.read() == b""
-        writer.close()
 
 
 async def test_a_refused_body_that_does_not_end_is_no_longer_taken() -> None:
@@ -348,8 +346,7 @@ async def test_a_refused_body_that_does_not_end_is_no_longer_taken() -> None:
         await reader.readuntil(b"ok")
         served.later(20)
 
-        assert await served.ended_with("body-timeout")
-        writer.close()
+        await served.ends_with("body-timeout")
 
 
 async def test_a_client_that_does_not_read_its_reply_is_dropped() -> None:
@@ -364,8 +361,7 @@ async def test_a_client_that_does_not_read_its_reply_is_dropped() -> None:
         await served.stands(Phase.REPLY)
         served.later(20)
 
-        assert await served.ended_with("reply-timeout")
-        writer.close()
+        await served.ends_with("reply-timeout")
 
 
 async def test_a_refusal_arrives_although_the_body_was_not_read() -> None:
@@ -387,7 +383,6 @@ async def test_an_ended_connection_waits_for_the_client_but_not_for_ever() -> No
         served.later(LINGER_SECONDS)
 
         await served.is_empty()
-        writer.close()
 
 
 EXPECT = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
@@ -402,7 +397,6 @@ async def test_100_continue_comes_when_the_body_is_wanted() -> None:
             writer.write(b"x")
             answer = await reader.readuntil(b"/ x")
             assert (statuses(answer), b"connection: close" in answer) == ([200], False)
-        writer.close()
 
 
 async def test_a_refusal_comes_instead_of_100_continue_and_ends_the_connection() -> None:
@@ -414,15 +408,11 @@ async def test_a_refusal_comes_instead_of_100_continue_and_ends_the_connection()
 
 async def test_a_new_connection_takes_the_place_of_the_one_idle_for_longest() -> None:
     async with serving(ok, replace(LIMITS, open=2)) as served:
-        (oldest, first), (_, second) = await served.open(), await served.open()
-        reader, third = await asyncio.open_connection(*served.address)
-        third.write(b"POST / HTTP/1.0\r\n\r\n")
+        (oldest, _), _ = await served.open(), await served.open()
 
+        assert statuses(await served.say(b"POST / HTTP/1.0\r\n\r\n")) == [200]
         assert await oldest.read() == b""
-        assert statuses(await reader.read()) == [200]
         assert served.ended == {"evicted": 1}
-        for writer in (first, second, third):
-            writer.close()
 
 
 async def test_with_every_connection_busy_probes_are_answered_and_the_rest_is_refused() -> None:
@@ -443,8 +433,6 @@ async def test_with_every_connection_busy_probes_are_answered_and_the_rest_is_re
         assert statuses(await served.say(b"GET /health HTTP/1.1\r\n\r\n")) == [200]
         release.set()
         assert [statuses(await reader.read()) for reader, _ in busy] == [[200]] * 2
-        for _, writer in busy:
-            writer.close()
 
 
 def source_hash(method: Callable[..., object]) -> str:
