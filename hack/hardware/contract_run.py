@@ -59,13 +59,14 @@ def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_file(path: Path, environment: Mapping[str, str], limit_seconds: float = FILE_SECONDS) -> FileRun:
-    """Warnings are errors in this repository, but not those of packages that are not ours."""
+    """Warnings are errors in this repository, but not those of packages that are not ours. What tests/conftest.py needs
+    does not have to be installed."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="verify-on-hardware-") as folder:
         written = Path(folder) / "outcomes.jsonl"
         written.touch()
         variables = {**environment, "PYTHONPATH": str(ROOT / "hack"), FILE_VARIABLE: str(written)}
-        flags = ["--tb=short", "--quiet", "-W", "default", "-p", "hardware.outcomes"]
+        flags = ["--tb=short", "--quiet", "-W", "default", "-p", "hardware.outcomes", f"--confcutdir={CONTRACT.parent}"]
         said, trouble = _run([sys.executable, "-m", "pytest", *flags, str(path)], variables, limit_seconds)
         outcomes = [Outcome(**json.loads(line)) for line in written.read_text().splitlines()]
     if not outcomes and not trouble:
