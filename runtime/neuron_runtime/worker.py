@@ -5,6 +5,7 @@ pair, and its end of file ends the worker. Two or more threads take turns readin
 one batch overlap with the execution of another. It must not import the server.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -219,6 +220,8 @@ def main() -> int:
     if isinstance(engine, Exception):
         channel.write(fatal_of(engine, worker.doing))
         return 1
+    gc.collect()
+    gc.freeze()  # the library and the programs stay to the end; walking them would stop a batch
     threads = [
         threading.Thread(target=worker.answer, args=(engine,), name=f"call-{index}")
         for index in range(frame.message.in_flight)
