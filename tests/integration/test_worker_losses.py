@@ -21,7 +21,7 @@ needs_cgroups = pytest.mark.skipif(not memory_cgroup.is_available(), reason="nee
 PATIENCE_SECONDS = 120
 """For a request that waits for a replaced worker to import torch, twice, on a slow machine."""
 PATIENT = ("--request-timeout-seconds", str(PATIENCE_SECONDS))
-SIMULATED = ("--engine", "simulated", "--simulated-service-ms", "5", "--execution-timeout-seconds", "600", *PATIENT)
+SIMULATED = ("--engine", "simulated", "--simulated-service-ms", "5", *PATIENT)
 LARGEST_BATCH = 8
 IN_HAND = 2 * LARGEST_BATCH
 """Rows one worker can hold: a batch on its core and a full one behind it."""
@@ -69,8 +69,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_a_worker_killed_mid_batch_loses_no_request() -> None:
-    with ready(*SIMULATED, "--cores", "2") as server:
-        wait_until(lambda: len(server.worker_pids()) == 2 and server.metric("neuron_model_ready") == 1)
+    with ready(*SIMULATED, "--cores", "2", "--execution-timeout-seconds", "600") as server:
         wait_until(lambda: workers(server, "ready") == 2)
         victim, other = server.worker_pids()
         with stopped(victim, other), asking(server, 2 * IN_HAND + LARGEST_BATCH) as answers:
