@@ -203,6 +203,17 @@ def test_the_answer_in_json_and_binary_at_once() -> None:
     assert payload == outputs[0].tobytes()
 
 
+def test_binary_outputs_follow_the_json_in_its_order() -> None:
+    outputs: list[Array] = [np.array([[1, 2]], np.float16), np.array([[3, 4]], np.float32)]
+
+    document, payload = parts(
+        HALF.encode(InferCall(None, (), (Wanted(1, as_binary=True), Wanted(0, as_binary=True))), outputs)
+    )
+
+    assert [output["name"] for output in document["outputs"]] == ["z", "h"]
+    assert payload == outputs[1].tobytes() + outputs[0].tobytes()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_in_json_name_the_output_and_pass_in_binary(value: float) -> None:
     outputs = [np.array([[1, value]], dtype=np.float32)]
