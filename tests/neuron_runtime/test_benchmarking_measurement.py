@@ -135,6 +135,8 @@ def test_an_empty_run_is_all_errors() -> None:
         pytest.param({"generator_cpu_share": 0.9}, True, "90% of a CPU", id="no CPU left"),
         pytest.param({"kind": "open", "lag_p99_seconds": 0.001}, False, "kept up", id="a millisecond late"),
         pytest.param({"kind": "open", "lag_p99_seconds": 0.0012}, True, "1.2 ms late", id="later than a millisecond"),
+        pytest.param({"lag_p99_seconds": 4.9}, False, "kept up", id="late, but little beside what clients wait"),
+        pytest.param({"lag_p99_seconds": 5.0}, True, "5000.0 ms late", id="late beside what clients wait"),
         pytest.param({"kind": "open", "connection_waits": 9}, False, "kept up", id="a server that holds connections"),
     ],
 )

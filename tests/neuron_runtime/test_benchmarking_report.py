@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuron_runtime.benchmarking import progress
+from neuron_runtime.benchmarking import command, progress
 from neuron_runtime.benchmarking.measurement import Measurement, Objective
 from neuron_runtime.benchmarking.report import Goals, Report, as_json, as_text, duration
 
@@ -27,7 +27,7 @@ def closed(**over: Any) -> Measurement:
         "failures": {},
         "latencies_seconds": MILLISECONDS,
         "refusal_latencies_seconds": np.array([]),
-        "lag_p99_seconds": 0.0,
+        "lag_p99_seconds": 0.00004,
         "generator_cpu_share": 0.02,
     }
     return Measurement(**valid | over)
@@ -59,8 +59,8 @@ GOLDEN = """\
 POST http://127.0.0.1:8080/predict
 
 load             answers/s     p50     p90     p99   p99.9     max  refused  failed  generator
-1 client               0.0       -       -       -       -       -        0       0  2% CPU
-64 clients           100.0  500 ms  900 ms  990 ms  999 ms  1.00 s        0       0  2% CPU
+1 client               0.0       -       -       -       -       -        0       0  2% CPU, lag p99 40 µs
+64 clients           100.0  500 ms  900 ms  990 ms  999 ms  1.00 s        0       0  2% CPU, lag p99 40 µs
 3,000/s Poisson    1,234.5  500 ms  900 ms  990 ms  999 ms  1.00 s      300       2  2% CPU, lag p99 3.20 ms
 
 1 client: missed, nothing was answered with 2xx
@@ -68,7 +68,7 @@ load             answers/s     p50     p90     p99   p99.9     max  refused  fai
 3,000/s Poisson: 300 x 429, refusals answered within 4.00 ms at p99
 3,000/s Poisson: 2 x timeout
 3,000/s Poisson: 17 requests found all connections busy; their wait counts
-3,000/s Poisson: VOID, the generator sent 3.2 ms late at p99; this says nothing about the server
+3,000/s Poisson: VOID, the generator was 3.2 ms late at p99; this says nothing about the server
 3,000/s Poisson: missed, p50 500 ms > 20.00 ms
 3,000/s Poisson: missed, errors 23.20% > 1.00%
 this generator's ceiling here: about 57,000 requests/s
@@ -122,6 +122,19 @@ def test_percentiles_of_nothing_are_null() -> None:
 )
 def test_goals(goals: Goals, missed: list[str]) -> None:
     assert goals.misses(closed(failures={"timeout": 1})) == missed
+
+
+@pytest.mark.parametrize(
+    ("measurements", "code"),
+    [
+        pytest.param([closed()], command.Exit.MET, id="met"),
+        pytest.param([closed(), silent()], command.Exit.MISSED, id="one of two missed"),
+        pytest.param([closed(), closed(generator_cpu_share=0.95)], command.Exit.VOID, id="met, by a void measurement"),
+        pytest.param([silent(), overloaded()], command.Exit.VOID, id="missed, and one void"),
+    ],
+)
+def test_exit_codes(measurements: list[Measurement], code: command.Exit) -> None:
+    assert command.exit_code(report(*measurements)) is code
 
 
 def test_silence_misses_every_goal() -> None:

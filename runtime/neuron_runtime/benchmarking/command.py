@@ -43,6 +43,11 @@ def run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nneuron-runtime bench: interrupted\n")
         return Exit.UNUSABLE
+    return exit_code(report)
+
+
+def exit_code(report: Report) -> Exit:
+    """A void measurement proves neither that an objective is met nor that it is missed."""
     if report.is_void:
         return Exit.VOID
     return Exit.MET if report.is_met else Exit.MISSED

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from neuron_runtime.benchmarking.connection import Connection, connect
 from neuron_runtime.benchmarking.measurement import Load, Measurement, Samples, Window, summarize
 from neuron_runtime.benchmarking.targets import Target, TargetError
+from neuron_runtime.benchmarking.timer import Timer
 
 CONNECTING_AT_ONCE = 64
 CONNECT_SECONDS = 10.0
@@ -43,6 +44,7 @@ class LoadRun(ABC):
         self._options = options
         self._connections_at_start = connections_at_start
         self._connecting: set[asyncio.Task[None]] = set()
+        self.timer = Timer(self.on_time)
         self._gone = asyncio.Event()
         """Set when no connection is left, and waited for at the end only."""
         self._places = asyncio.Semaphore(CONNECTING_AT_ONCE)
@@ -66,6 +68,10 @@ class LoadRun(ABC):
     @abstractmethod
     def start(self) -> None:
         """Send the first requests."""
+
+    @abstractmethod
+    def on_time(self) -> None:
+        """The timer that was armed has fired."""
 
     @abstractmethod
     def connected(self, connection: Connection) -> None:
@@ -96,6 +102,11 @@ class LoadRun(ABC):
         samples.due.append(connection.due)
         samples.done.append(connection.received_at)
         samples.codes.append(status)
+
+    def note_lag(self, due: float) -> None:
+        """The generator comes only now to what it should have done at `due`."""
+        self.samples.launched.append(due)
+        self.samples.lag.append(time.perf_counter() - due)
 
     def open_connection(self) -> None:
         task = asyncio.get_running_loop().create_task(self._connect())
@@ -160,6 +171,7 @@ class LoadRun(ABC):
 
     async def _close(self) -> None:
         self.stop_at = 0.0
+        self.timer.close()
         self._gone.clear()
         for task in self._connecting:
             task.cancel()

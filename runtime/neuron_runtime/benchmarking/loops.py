@@ -8,17 +8,24 @@ from neuron_runtime.benchmarking.connection import Connection
 from neuron_runtime.benchmarking.load_run import TIMED_OUT, LoadRun, Options
 from neuron_runtime.benchmarking.measurement import FloatArray
 from neuron_runtime.benchmarking.targets import Target
-from neuron_runtime.benchmarking.timer import Timer
 
 OPEN_AT_START = 64
 SENDS_IN_A_ROW = 64
+PROBE_SECONDS = 0.01
 UNCONNECTED = "no connection"
 
 
 class ClosedLoop(LoadRun):
+    """Its lag is how late the loop comes to a timer: as late as to an answer, for want of a CPU or of its own time."""
+
     def start(self) -> None:
+        self._expect_timer()
         for connection in list(self.connections):
             self._send(connection)
+
+    def on_time(self) -> None:
+        self.note_lag(self._timer_due)
+        self._expect_timer()
 
     def connected(self, connection: Connection) -> None:
         self._send(connection)
@@ -38,6 +45,10 @@ class ClosedLoop(LoadRun):
         if self.wants_connection():
             self.open_connection()
 
+    def _expect_timer(self) -> None:
+        self._timer_due = time.perf_counter() + PROBE_SECONDS
+        self.timer.arm(PROBE_SECONDS)
+
     def _send(self, connection: Connection) -> None:
         now = time.perf_counter()
         if now < self.stop_at and connection.is_open:
@@ -54,10 +65,9 @@ class OpenLoop(LoadRun):
         self._idle: list[Connection] = []
         self._backlog: deque[float] = deque()
         """Due times of requests that wait for a connection."""
-        self._timer = Timer(self._send_due)
 
     def start(self) -> None:
-        self._send_due()
+        self.on_time()
 
     def connected(self, connection: Connection) -> None:
         self._use(connection)
@@ -86,12 +96,12 @@ class OpenLoop(LoadRun):
         super().sweep(oldest)
         while self._next < len(self._arrivals) and (due := self.begin + self._arrivals[self._next]) < oldest:
             self._next += 1
-            self._note_lag(due)
+            self.note_lag(due)
             self.samples.failures.append((due, TIMED_OUT))
         while self._backlog and self._backlog[0] < oldest:
             self.samples.failures.append((self._backlog.popleft(), TIMED_OUT))
 
-    def _send_due(self) -> None:
+    def on_time(self) -> None:
         """Everything due by now, and the timer for what is due next."""
         for _ in range(SENDS_IN_A_ROW):
             if self._next == len(self._arrivals):
@@ -103,10 +113,10 @@ class OpenLoop(LoadRun):
             self._next += 1
             self._launch(due)
         # Behind, after so many sends: let the loop read answers in between.
-        self._timer.arm(left)
+        self.timer.arm(left)
 
     def _launch(self, due: float) -> None:
-        self._note_lag(due)
+        self.note_lag(due)
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open:
@@ -116,10 +126,6 @@ class OpenLoop(LoadRun):
         self.samples.connection_waits.append(due)
         if self.open_or_opening < self._most_connections:
             self.open_connection()
-
-    def _note_lag(self, due: float) -> None:
-        self.samples.launched.append(due)
-        self.samples.lag.append(time.perf_counter() - due)
 
     def _use(self, connection: Connection) -> None:
         if self._backlog:
@@ -131,7 +137,3 @@ class OpenLoop(LoadRun):
     def _send(connection: Connection, due: float) -> None:
         connection.due = due
         connection.send()
-
-    async def _close(self) -> None:
-        self._timer.close()
-        await super()._close()

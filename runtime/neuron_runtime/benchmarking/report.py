@@ -82,10 +82,7 @@ def _row(measurement: Measurement) -> tuple[str, ...]:
 
 
 def _generator(measurement: Measurement) -> str:
-    share = f"{measurement.generator_cpu_share:.0%} CPU"
-    if measurement.kind == "closed":
-        return share
-    return f"{share}, lag p99 {duration(measurement.lag_p99_seconds)}"
+    return f"{measurement.generator_cpu_share:.0%} CPU, lag p99 {duration(measurement.lag_p99_seconds)}"
 
 
 def load_name(measurement: Measurement) -> str:
