@@ -20,7 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 from neuron_runtime.artifacts import Bundle, load_bundle
 from neuron_runtime.tokens import TextEncoder
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 STAND_INS = ROOT / "hack" / "emulator" / "stand-ins"
 TEXTS = (
