@@ -52,6 +52,9 @@ class Connection(Protocol):
 
     def unwatch(self) -> None: ...
 
+    def reply(self, status: int, body: bytes, headers: "Headers") -> bool:
+        """Answer the request at once; False, and nothing is written, when it must be sent by `reply`."""
+
     def whole_body(self) -> bytes | None:
         """The request's body if all of it has come, else None: it is to be received."""
 

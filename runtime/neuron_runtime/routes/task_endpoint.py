@@ -49,9 +49,10 @@ class TaskEndpoint:
         began = time.monotonic()
         headers = dict(scope["headers"])
         request_id = request_id_of(headers)
+        connection: Connection | None = scope.get(CONNECTION)
         answer: Answer | None = None
         try:
-            outcome = await self._answer(scope, headers, receive, began)
+            outcome = await self._answer(connection, headers, receive, began)
             status, body, answer = 200, outcome.body, outcome.answer
             total = time.monotonic() - began
             self._request_seconds.observe(total)
@@ -74,13 +75,15 @@ class TaskEndpoint:
             self._access_log.write(request_id, headers, record)
         if self._service.is_draining:
             extra.append(CLOSE)
-        await reply(send, status, body, extra)
+        if connection is None or not connection.reply(status, body, extra):
+            await reply(send, status, body, extra)
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, began: float) -> Outcome:
+    async def _answer(
+        self, connection: Connection | None, headers: dict[bytes, bytes], receive: Receive, began: float
+    ) -> Outcome:
         self._service.check_admittable()
         settings = self._service.settings
         deadline = began + _timeout_seconds(headers, settings.request_timeout_seconds)
-        connection: Connection | None = scope.get(CONNECTION)
         body = await read_body(headers, receive, settings.max_body_bytes, deadline, connection)
         request = HttpRequest(headers, body, deadline)
         if connection is None:
