@@ -112,13 +112,13 @@ class ServeSettings(BaseSettings):
     max_image_pixels: int = Field(
         50_000_000,
         ge=1,
-        description="Largest image that is decoded, in pixels; more is refused with 413. Decoding takes 3 to 8 bytes of "
-        "memory a pixel in each of as many threads as there are CPUs, at most 16.",
+        description="Largest image that is decoded, in pixels; more is refused with 413. Decoding takes 3 to 8 bytes "
+        "of memory a pixel in each of as many threads as there are CPUs, at most 16.",
     )
     accept_token_ids: bool = Field(
         default=False,
-        description="Take token ids in /v1/embeddings as they are, special tokens included. By default they are refused: "
-        "popular clients make them with another model's tokenizer.",
+        description="Take token ids in /v1/embeddings as they are, special tokens included. By default they are "
+        "refused: popular clients make them with another model's tokenizer.",
     )
     load_timeout_seconds: float = Field(
         1800.0, gt=0, description="A worker that loads for longer is taken as hung and replaced."

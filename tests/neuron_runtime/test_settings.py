@@ -16,13 +16,21 @@ VALUES = {
     "model_name": ("m", "m"),
     "max_batch_size": ("4", 4),
     "in_flight": ("3", 3),
+    "batch_window_microseconds": ("0", 0),
     "queue_capacity_rows": ("99", 99),
     "max_rows_per_request": ("7", 7),
     "request_timeout_seconds": ("1.5", 1.5),
     "drain_seconds": ("0", 0.0),
+    "refuse_payload_seconds": ("60", 60.0),
     "max_body_bytes": ("10", 10),
+    "header_timeout_seconds": ("3", 3.0),
+    "body_timeout_seconds": ("4", 4.0),
+    "max_connections": ("100", 100),
+    "max_image_pixels": ("1000", 1000),
+    "accept_token_ids": ("true", True),
     "load_timeout_seconds": ("2", 2.0),
     "execution_timeout_seconds": ("2", 2.0),
+    "degraded_exit_seconds": ("0", 0.0),
     "neuron_monitor": ("off", "off"),
     "verify": ("false", False),
     "simulated_service_ms": ("0.5", 0.5),
@@ -42,7 +50,8 @@ def test_each_setting_by_environment_and_by_flag(
     monkeypatch: pytest.MonkeyPatch, name: str, given: str, expected: object
 ) -> None:
     flag = f"--{name.replace('_', '-')}"
-    by_flag = ServeSettings.load(["--no-verify"] if name == "verify" else [flag, given])
+    switches = {"verify": "--no-verify", "accept_token_ids": "--accept-token-ids"}
+    by_flag = ServeSettings.load([switches[name]] if name in switches else [flag, given])
     monkeypatch.setenv(f"{ENV_PREFIX}{name.upper()}", given)
     by_environment = ServeSettings.load([])
 
