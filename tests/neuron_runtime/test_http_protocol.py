@@ -302,11 +302,16 @@ async def test_no_more_than_so_many_pipelined_requests_wait() -> None:
 
 
 async def test_an_offered_upgrade_is_not_taken_up() -> None:
-    offer = b"GET /%d HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+    offer = b"POST /%d HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 1\r\n\r\nx"
     async with serving(echo) as served:
         answer = await served.say(offer % 1 + offer % 2 + b"GET /3 HTTP/1.0\r\n\r\n")
+        assert bodies(answer) == [b"/1 x", b"/2 x", b"/3 "]
 
-        assert bodies(answer) == [b"/1 ", b"/2 ", b"/3 "]
+        reader, writer = await served.open()
+        writer.write(offer[:-1] % 4)
+        await served.stands(Phase.BUSY)
+        writer.write(b"x")
+        assert bodies(await reader.readuntil(b"/4 x")) == [b"/4 x"]
 
 
 @pytest.mark.parametrize(
