@@ -23,11 +23,12 @@ def main() -> int:
     given = parse(sys.argv[1:])
     # An ordinary exit, so that every server is ended on the way out.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    path = given.results or results.default_path(is_smoke=given.smoke)
     if given.figures == [DOCS]:
-        return write_docs(given.results)
+        return write_docs(path)
     scale = SMOKE if given.smoke else FULL if given.full else BENCH
     try:
-        failed = measure(chosen(given.figures, with_peers=given.peers), scale, given.results)
+        failed = measure(chosen(given.figures, with_peers=given.peers), scale, path)
     except KeyboardInterrupt:
         return 130
     return 1 if failed else 0
@@ -55,7 +56,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     size.add_argument("--smoke", action="store_true", help="one run of a second each: does it work at all")
     size.add_argument("--full", action="store_true", help="every row of AWS's table, a million requests")
     parser.add_argument("--peers", action="store_true", help="the other servers too; installs them the first time")
-    parser.add_argument("--results", type=Path, default=results.default_path(), help="where results are kept")
+    parser.add_argument("--results", type=Path, help="where results are kept")
     given = parser.parse_args(argv)
     unknown = [name for name in given.figures if name not in FIGURES and given.figures != [DOCS]]
     if unknown:
@@ -84,9 +85,8 @@ def measure(names: Sequence[str], scale: Scale, path: Path) -> list[str]:
             failed.append(name)
             continue
         found += new
-        before = results.load(path)
-        kept = before.findings if before and before.scale == scale.name else ()
-        results.save(path, results.Results(machine.description(), scale.name, results.merged(kept, new)))
+        now = results.updated(results.load(path), machine.description(), scale.name, new)
+        results.save(path, now)
     print(table.terminal(found))
     return failed
 

@@ -33,13 +33,13 @@ def replaced(text: str, inner: str) -> str:
 
 def section(results: Results, *, with_plot: bool) -> str:
     facts = [f"- {name}: {value}" for name, value in results.machine.items()]
-    parts = [f"Measured by `python -m bench` at the scale `{results.scale}` on:", "\n".join(facts)]
+    parts = ["Measured on:", "\n".join(facts)]
     if with_plot:
         parts.append("![Share of the limit: this runtime, the other servers, and each published row](benchmarks.svg)")
     for name, what in FIGURES.items():
         found = [finding for finding in results.findings if finding.figure == name]
         if found:
-            parts += [f"### `{name}`: {what}", table.markdown(found)]
+            parts += [f"### `{name}`: {what}", f"Scale: {results.scales[name]}.", table.markdown(found)]
     return "\n\n".join(parts)
 
 

@@ -14,7 +14,7 @@ SHARE = Finding("headline", "share of the limit", "", (0.98, 0.97, 0.99), Target
 PEER = Finding("peers", "MLServer: share of the limit", "", (0.18,))
 OURS_BESIDE = Finding("peers", "this runtime beside MLServer: share of the limit", "", (0.98,))
 VOID = Finding("peers", "LitServe: share of the limit", "", (0.9,), void="it was not ready")
-RESULTS = Results({"machine": "2 x a CPU"}, "bench", (SHARE, PEER, OURS_BESIDE, VOID))
+RESULTS = Results({"machine": "2 x a CPU"}, {"headline": "bench", "peers": "bench"}, (SHARE, PEER, OURS_BESIDE, VOID))
 PAGE = f"before\n{document.BEGIN}\nold\n{document.END}\nafter\n"
 
 

@@ -67,8 +67,8 @@ def test_slow_rows_run_for_longer_but_not_in_a_smoke_test() -> None:
     slow = SimulatedDevice(cores=2, batch_size=64, in_flight=2, service_ms=52.7)
 
     assert rows.seconds_for(slow, FULL) == 8
-    assert rows.seconds_for(RESNET18, BENCH) == BENCH.seconds
-    assert rows.seconds_for(slow, SMOKE) == SMOKE.seconds
+    assert rows.seconds_for(RESNET18, BENCH) == BENCH.short_seconds
+    assert rows.seconds_for(slow, SMOKE) == SMOKE.short_seconds
 
 
 def test_few_and_many_cores_answer_as_many_rows() -> None:

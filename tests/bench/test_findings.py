@@ -4,7 +4,7 @@ import pytest
 
 from bench import table
 from bench.findings import Finding, Target, from_json, ratios, to_json
-from bench.results import merged
+from bench.results import updated
 
 AT_LEAST = Target("at least", 0.97)
 AT_MOST = Target("at most", 3.5)
@@ -42,7 +42,12 @@ def test_a_finding_survives_being_written() -> None:
 def test_a_figure_measured_again_replaces_only_its_own_rows() -> None:
     old = [finding(1.0, figure="headline"), finding(2.0, figure="cpu")]
 
-    assert merged(old, [finding(3.0, figure="cpu")]) == (old[0], finding(3.0, figure="cpu"))
+    before = updated(None, {}, "full", old)
+
+    now = updated(before, {}, "bench", [finding(3.0, figure="cpu")])
+
+    assert now.findings == (old[0], finding(3.0, figure="cpu"))
+    assert now.scales == {"headline": "full", "cpu": "bench"}
 
 
 def test_the_table_shows_target_spread_and_why_a_row_is_void() -> None:

@@ -38,9 +38,9 @@ def beside(scale: Scale, workers: Limit, server: Server, peer: Peer) -> list[Fin
         for one, request in ((server, REQUEST), (other, peer.request)):
             warm_up(one, request, clients=CLIENTS, seconds=scale.peer_warmup_seconds)
         sides = {
-            "device": lambda: visit_device(workers, scale.seconds),
-            "this runtime": lambda: visit(server, REQUEST, scale.seconds),
-            peer.name: lambda: visit(other, peer.request, scale.seconds),
+            "device": lambda: visit_device(workers, scale.short_seconds),
+            "this runtime": lambda: visit(server, REQUEST, scale.short_seconds),
+            peer.name: lambda: visit(other, peer.request, scale.short_seconds),
         }
         visits = interleaved(FIGURE, scale.runs, sides)
     bare = visits["device"]
@@ -51,12 +51,12 @@ def visit(server: Server, request: Request, seconds: int) -> Visit:
     began = server.usage().cpu_seconds
     many = closed_loop(server, request, clients=CLIENTS, seconds=seconds)
     cpu_seconds = server.usage().cpu_seconds - began
-    alone = closed_loop(server, request, clients=1, seconds=seconds)
+    alone = closed_loop(server, request, clients=1, seconds=max(1, seconds // 2))
     return Visit(many.per_second, cpu_seconds / many.requests * 1e6, alone.p50_seconds * 1000)
 
 
 def visit_device(workers: Limit, seconds: int) -> Visit:
-    return Visit(workers.rows_per_second(seconds), alone_p50_ms=bare_call_p50(DEVICE, seconds) * 1000)
+    return Visit(workers.rows_per_second(seconds), alone_p50_ms=bare_call_p50(DEVICE, seconds / 2) * 1000)
 
 
 def findings(name: str, peer: Peer, visits: list[Visit], bare: list[Visit]) -> list[Finding]:

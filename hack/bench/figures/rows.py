@@ -56,5 +56,5 @@ def target_of(device: SimulatedDevice) -> Target:
 def seconds_for(device: SimulatedDevice, scale: Scale) -> int:
     """Long enough that the batch with which every run begins, and during which nothing is answered, hardly counts."""
     if scale.name == "smoke":
-        return scale.seconds
-    return max(scale.seconds, math.ceil(BATCHES_PER_RUN * device.service_seconds))
+        return scale.short_seconds
+    return max(scale.short_seconds, math.ceil(BATCHES_PER_RUN * device.service_seconds))

@@ -39,8 +39,8 @@ def beside(scale: Scale, server: Server, peer: Peer, program: Path) -> list[Find
         for one, request in ((server, REQUEST), (other, peer.request)):
             warm_up(one, request, clients=CLIENTS, seconds=scale.peer_warmup_seconds)
         sides = {
-            "this runtime": lambda: closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.seconds),
-            peer.name: lambda: closed_loop(other, peer.request, clients=CLIENTS, seconds=scale.seconds),
+            "this runtime": lambda: closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.short_seconds),
+            peer.name: lambda: closed_loop(other, peer.request, clients=CLIENTS, seconds=scale.short_seconds),
         }
         loops = interleaved(FIGURE, scale.runs, sides)
     ours, theirs = loops["this runtime"], loops[peer.name]
