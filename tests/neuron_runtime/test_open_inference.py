@@ -90,6 +90,7 @@ def test_json_and_binary_inputs_mix_in_the_order_of_the_json() -> None:
         ({"inputs": [X, Y | {"shape": [0, 3], "data": []}]}, r"inputs\[1\] \('y'\): shape \[0, 3\] has a size below 1"),
         ({"inputs": [X, Y | {"shape": [1, -3]}]}, r"\('y'\): shape \[1, -3\] does not match|has a size below 1"),
         ({"inputs": [X | {"shape": [1, 3]}, Y]}, r"shape \[1, 3\] does not match \[-1, 2\] .* input 'x'"),
+        ({"inputs": [X | {"shape": [1] * 9999}, Y]}, r"\('x'\): shape has 9999 dimensions, the model takes \[-1, 2\]"),
         ({"inputs": [X | {"shape": [True, 2]}, Y]}, r"\('x'\): shape must be a list of whole numbers"),
         ({"inputs": [X | {"shape": [2**64, 2]}, Y]}, r"\('x'\): shape must be a list of whole numbers"),
         ({"inputs": [X | {"shape": [2**63, 2]}, Y]}, r"data holds 2 values, its shape .* needs 18446744073709551616"),

@@ -16,6 +16,7 @@ from neuron_runtime.wire.json_tensors import array_from_json
 
 SHARED_MEMORY = "shared_memory_region"
 _LONGEST_QUOTED = 128
+_MOST_DIMENSIONS = 32
 
 
 class InputReader:
@@ -55,6 +56,8 @@ class InputReader:
     def _refuse_shape(self, index: int, shape: object) -> NoReturn:
         if not isinstance(shape, list) or any(type(size) is not int for size in shape):
             raise self._refusal(index, "shape must be a list of whole numbers")
+        if len(shape) > _MOST_DIMENSIONS:
+            raise self._refusal(index, f"shape has {len(shape)} dimensions, the model takes {list(self._shape)}")
         check_shape(self._spec, tuple(shape), self._place(index))
         raise AssertionError("check_shape lets pass what _takes refuses")
 
