@@ -114,7 +114,7 @@ def test_input_that_is_neither_names_its_place(value: object, field: str, told: 
 )
 def test_a_wrong_field_is_named(field: str, value: object, status: int) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        parsed(**{"input": "a", field: value})
+        parse_embeddings(json.dumps({"input": "a", field: value}).encode(), embedder())
     assert (caught.value.field, caught.value.status) == (field, status)
 
 

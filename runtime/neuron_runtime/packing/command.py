@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neuron_runtime.bundle import Compiler, Manifest
+from neuron_runtime.bundle import Compiler, Manifest, TensorSpec
 from neuron_runtime.packing import flags, writing
 from neuron_runtime.packing.hugging_face import ModelFolder, read_model_folder
+from neuron_runtime.packing.image_processor import image_part, read_image_folder
 from neuron_runtime.packing.programs import Program, try_program
 from neuron_runtime.termination import FatalError, Reason
+
+TEXT_TASKS = ("TextClassification", "TextEmbedding")
 
 
 def run(argv: list[str]) -> int:
@@ -41,7 +44,7 @@ def _pack(options: argparse.Namespace) -> int:
 
 
 def _folder(options: argparse.Namespace) -> ModelFolder | None:
-    if options.tokenizer is None and options.task != "Tensor":
+    if options.tokenizer is None and options.task in TEXT_TASKS:
         raise FatalError(
             Reason.INVALID_CONFIGURATION,
             f"Task {options.task} needs a tokenizer.",
@@ -68,13 +71,17 @@ def _content(
         "target": options.target or _assumed_target(choices, needs_neuron=needs_neuron),
         "compiler": options.compiler or _installed_compiler(needs_neuron=needs_neuron),
     }
-    if folder is not None and options.task != "Tensor":
+    first = programs[0].runs[0][1][0]
+    if options.task == "ImageClassification":
+        images = read_image_folder(options.image_processor)
+        content["image"] = image_part(choices, images, TensorSpec.model_validate(inputs[0]))
+        content["classification"] = writing.classification_part(choices, images, first.shape[-1])
+    if folder is not None and options.task in TEXT_TASKS:
         sources[writing.TOKENIZER_FILE] = folder.tokenizer
         longest = max(
             (shape[1] for entry in entries for shape in entry["shapes"].values() if len(shape) > 1), default=0
         )
         content["text"] = writing.text_part(choices, folder, longest)
-        first = programs[0].runs[0][1][0]
         if options.task == "TextClassification":
             content["classification"] = writing.classification_part(choices, folder, first.shape[-1])
         else:

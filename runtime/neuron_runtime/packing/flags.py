@@ -8,7 +8,7 @@ from neuron_runtime.bundle import Compiler, Datatype, Task, TensorSpec
 
 _DESCRIPTION = """Writes a model bundle from TorchScript files, one for each bucket (a batch and sequence size).
 Each program is loaded and run first, so the bundle says what the programs really take and return.
-What is not given is read from the tokenizer's Hugging Face folder where it says so; every guess is printed."""
+What is not given is read from the model's Hugging Face folder where it says so; every guess is printed."""
 _EXAMPLE = """example:
   neuron-runtime pack b1.pt b4.pt --task TextClassification --tokenizer ./my-model --labels negative,positive \\
     --input input_ids:INT64:-1,128 --input attention_mask:INT64:-1,128 -o bundle"""
@@ -48,10 +48,16 @@ def _add_task_flags(parser: argparse.ArgumentParser) -> None:
     text = parser.add_argument_group("text tasks")
     text.add_argument("--tokenizer", type=Path, metavar="DIR", help="Hugging Face folder (or file) with tokenizer.json")
     text.add_argument("--truncate", action="store_true", help="cut texts that are too long instead of refusing them")
-    text.add_argument("--labels", type=_labels, metavar="A,B", help="class names in the order of the outputs")
-    text.add_argument("--activation", choices=["softmax", "sigmoid"], help="from scores to confidences")
     text.add_argument("--pooling", choices=["none", "mean", "cls"], help="from token vectors to one vector a text")
     text.add_argument("--normalize", action=argparse.BooleanOptionalAction, help="scale embeddings to length 1")
+    image = parser.add_argument_group("image tasks")
+    image.add_argument(
+        "--image-processor", type=Path, metavar="DIR",
+        help="Hugging Face folder (or file) with preprocessor_config.json (default: stretched to the input's size)",
+    )  # fmt: skip
+    classes = parser.add_argument_group("classification of texts or images")
+    classes.add_argument("--labels", type=_labels, metavar="A,B", help="class names in the order of the outputs")
+    classes.add_argument("--activation", choices=["softmax", "sigmoid"], help="from scores to confidences")
 
 
 def _tensor(text: str) -> TensorSpec:

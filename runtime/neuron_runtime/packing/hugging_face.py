@@ -34,7 +34,7 @@ def read_model_folder(given: Path) -> ModelFolder:
             f"There is no tokenizer.json in {folder}.",
             hint="Write one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).",
         )
-    config, tokenizer_config = _read(folder / "config.json"), _read(folder / "tokenizer_config.json")
+    config, tokenizer_config = read_object(folder / "config.json"), read_object(folder / "tokenizer_config.json")
     pad_token = tokenizer_config.get("pad_token")
     pad_text = pad_token.get("content") if isinstance(pad_token, dict) else pad_token
     pad_id = _added_tokens(tokenizer).get(str(pad_text), config.get("pad_token_id"))
@@ -47,14 +47,14 @@ def read_model_folder(given: Path) -> ModelFolder:
         pad_id=pad_id,
         pad_side=tokenizer_config.get("padding_side"),
         max_tokens=min(known, default=None),
-        labels=_labels(config),
+        labels=labels_of(config),
         is_multi_label=config.get("problem_type") == "multi_label_classification",
-        pooling=_pooling(_read(folder / "1_Pooling" / "config.json")),
+        pooling=_pooling(read_object(folder / "1_Pooling" / "config.json")),
         normalize=any("Normalize" in str(m.get("type")) for m in _list(folder / "modules.json")) if modules else None,
     )
 
 
-def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:
+def labels_of(config: dict[str, Any]) -> tuple[str, ...] | None:
     names = config.get("id2label")
     if not isinstance(names, dict):
         return None
@@ -70,11 +70,12 @@ def _pooling(config: dict[str, Any]) -> str | None:
 
 
 def _added_tokens(tokenizer: Path) -> dict[str, int]:
-    content = _read(tokenizer)
+    content = read_object(tokenizer)
     return {str(token.get("content")): int(token["id"]) for token in content.get("added_tokens") or []}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Empty where there is no such file, or something other than an object in it."""
     content = _json(path)
     return content if isinstance(content, dict) else {}
 

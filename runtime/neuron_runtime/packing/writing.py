@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import ValidationError
 
@@ -21,6 +21,7 @@ from neuron_runtime.termination import FatalError, Reason
 from neuron_runtime.tokens import sequence_lengths
 
 TOKENIZER_FILE = "tokenizer.json"
+MOST_LABELS_SAID = 8
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def _common(shapes: Sequence[tuple[int, ...]]) -> list[int]:
 
 
 def _output_name(task: str, index: int, count: int) -> str:
-    name = {"TextClassification": "logits", "TextEmbedding": "embeddings"}.get(task, "output")
+    names = {"TextClassification": "logits", "ImageClassification": "logits", "TextEmbedding": "embeddings"}
+    name = names.get(task, "output")
     return name if count == 1 else f"{name}_{index}"
 
 
@@ -131,18 +133,32 @@ def text_part(choices: Choices, folder: ModelFolder, longest: int) -> dict[str, 
     return {"tokenizer": TOKENIZER_FILE, "padId": pad_id, "padSide": pad_side, "truncate": choices.truncate}
 
 
-def classification_part(choices: Choices, folder: ModelFolder, classes: int) -> dict[str, Any]:
+class Classes(Protocol):
+    """What a model folder says of the classes."""
+
+    @property
+    def labels(self) -> tuple[str, ...] | None: ...
+    @property
+    def is_multi_label(self) -> bool: ...
+
+
+def classification_part(choices: Choices, folder: Classes, classes: int) -> dict[str, Any]:
     labels, activation = choices.labels, choices.activation
     if labels is None and folder.labels is not None:
         labels = folder.labels
-        choices.assume(f"labels {', '.join(labels)}", "id2label in config.json")
+        choices.assume(f"labels {_listed(labels)}", "id2label in config.json")
     if labels is None:
         labels = tuple(f"class-{index}" for index in range(classes))
-        choices.assume(f"labels {', '.join(labels)}", "neither --labels nor id2label in config.json names them")
+        choices.assume(f"labels {_listed(labels)}", "neither --labels nor id2label in config.json names them")
     if activation is None:
         activation = "sigmoid" if folder.is_multi_label or classes == 1 else "softmax"
         choices.assume(activation, "problem_type in config.json" if folder.is_multi_label else f"{classes} classes")
     return {"labels": labels, "activation": activation}
+
+
+def _listed(labels: Sequence[str]) -> str:
+    few = ", ".join(labels[:MOST_LABELS_SAID])
+    return few if len(labels) <= MOST_LABELS_SAID else f"{few} and {len(labels) - MOST_LABELS_SAID} more"
 
 
 def embedding_part(choices: Choices, folder: ModelFolder, output: Output) -> dict[str, Any]:

@@ -153,7 +153,8 @@ def embed(spec: EmbeddingSpec, hidden: Array, mask: Array | None) -> Array:
     if spec.normalize:
         lengths = np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-12))
         # By an infinite length every vector would become 0, which looks like an answer.
-        values = values / np.where(np.isfinite(lengths), lengths, np.float32(np.nan))
+        lengths[~np.isfinite(lengths)] = np.nan
+        values = values / lengths
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
