@@ -2,6 +2,7 @@
 
 import argparse
 import resource
+import signal
 import sys
 from enum import IntEnum
 
@@ -17,6 +18,7 @@ from neuron_runtime.benchmarking.targets import Target, TargetError
 
 DEFAULT_ERROR_RATIO = 0.01
 _SPARE_DESCRIPTORS = 64
+_SIGINT_EXIT = 128 + signal.SIGINT
 
 
 class Exit(IntEnum):
@@ -31,19 +33,28 @@ class Exit(IntEnum):
 def run(argv: list[str]) -> int:
     options = flags.parse(argv)
     try:
-        target = _target(options)
-        targets.check(target)
-        _allow_descriptors(max([*options.clients, options.most_connections if options.rates else 0]))
-        measurements = uvloop.run(_measure(target, options))
-        report = Report(target.title, measurements, _goals(options))
+        report = _report(options)
         _write(report, options)
     except (TargetError, OSError, ValueError) as error:
         sys.stderr.write(f"neuron-runtime bench: {error}\n")
         return Exit.UNUSABLE
     except KeyboardInterrupt:
-        sys.stderr.write("\nneuron-runtime bench: interrupted\n")
-        return Exit.UNUSABLE
+        sys.stderr.write("neuron-runtime bench: interrupted\n")
+        return _SIGINT_EXIT
     return exit_code(report)
+
+
+def _report(options: argparse.Namespace) -> Report:
+    target = _target(options)
+    targets.check(target)
+    _allow_descriptors(max([*options.clients, options.most_connections if options.rates else 0]))
+    loads = len(options.clients) + len(options.rates)
+    bar = ProgressBar((options.warmup_seconds + options.seconds) * loads, is_wanted=not options.quiet)
+    try:
+        measurements = uvloop.run(_measure(target, options, bar))
+    finally:
+        bar.clear()
+    return Report(target.title, measurements, _goals(options))
 
 
 def exit_code(report: Report) -> Exit:
@@ -84,10 +95,9 @@ def _allow_descriptors(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-async def _measure(target: Target, options: argparse.Namespace) -> tuple[Measurement, ...]:
+async def _measure(target: Target, options: argparse.Namespace, bar: ProgressBar) -> tuple[Measurement, ...]:
     """Every load, one after the other."""
     each_seconds = options.warmup_seconds + options.seconds
-    bar = ProgressBar(each_seconds * (len(options.clients) + len(options.rates)), is_wanted=not options.quiet)
     how = Options(options.timeout_seconds, bar.update)
     measured: list[Measurement] = []
     lasting = {"seconds": options.seconds, "warmup_seconds": options.warmup_seconds}
@@ -106,7 +116,6 @@ async def _measure(target: Target, options: argparse.Namespace) -> tuple[Measure
                 options=how,
             )
         )
-    bar.clear()
     return tuple(measured)
 
 
