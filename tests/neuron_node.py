@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from emulator import BIN, STAND_INS
@@ -21,6 +23,17 @@ for batch in (1, 4):
     torch.jit.save(program, f"{sys.argv[1]}/b{batch}.pt")
 """
 
+# Counts an execution for each line it is sent, as a process that computes does.
+NEIGHBOR = """
+import sys
+from emulated_node.counters import CounterFile, Execution
+from emulated_node.node import Node
+counters = CounterFile(Node.from_environment(), "ml/doubler-1/doubler/nc1", (1,))
+for _ in sys.stdin:
+    counters.record(Execution(1, 0.001, 0.001))
+    print("executed", flush=True)
+"""
+
 
 def node_environment(state: Path, **more: str) -> dict[str, str]:
     """PYTHONPATH carries the stand-ins, as the device plugin's Allocate would have it."""
@@ -34,6 +47,30 @@ def node_environment(state: Path, **more: str) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         **more,
     }
+
+
+@contextmanager
+def neighbor(state: Path) -> Iterator[Callable[[], None]]:
+    """Another pod's process, doubler-1's, on the same chip; calling the value has it execute once."""
+    with subprocess.Popen(
+        [sys.executable, "-c", NEIGHBOR],
+        env=node_environment(state),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+
+        def execute() -> None:
+            assert process.stdin is not None, "started with pipes"
+            assert process.stdout is not None, "started with pipes"
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "executed\n"
+
+        try:
+            yield execute
+        finally:
+            process.kill()
 
 
 def doubler_bundle(folder: Path, state: Path) -> Path:
