@@ -74,20 +74,21 @@ def chosen(named: Sequence[str], *, with_peers: bool) -> list[str]:
 
 
 def measure(names: Sequence[str], scale: Scale, path: Path) -> list[str]:
-    """Measure, keep and print the figures; the names of those that could not be taken."""
+    """Measure, keep and print the figures, also when it is broken off; the names of those that could not be taken."""
     failed: list[str] = []
     found: list[Finding] = []
-    for name in names:
-        try:
-            new = load(name)(scale)
-        except BenchError as error:
-            print(f"bench: {name}: {error}", file=sys.stderr)
-            failed.append(name)
-            continue
-        found += new
-        now = results.updated(results.load(path), machine.description(), scale.name, new)
-        results.save(path, now)
-    print(table.terminal(found))
+    try:
+        for name in names:
+            try:
+                new = load(name)(scale)
+            except BenchError as error:
+                print(f"bench: {name}: {error}", file=sys.stderr)
+                failed.append(name)
+                continue
+            found += new
+            results.save(path, results.updated(results.load(path), machine.description(), scale.name, new))
+    finally:
+        print(table.terminal(found))
     return failed
 
 

@@ -21,7 +21,7 @@ class Results:
 
 def default_path(*, is_smoke: bool) -> Path:
     """A smoke test's numbers mean nothing, so they never replace measured ones."""
-    return from_environment(os.environ).cache / ("benchmarks-smoke.json" if is_smoke else "benchmarks.json")
+    return from_environment(os.environ).cache / ("benchmark-smoke.json" if is_smoke else "benchmark-results.json")
 
 
 def load(path: Path) -> Results | None:
