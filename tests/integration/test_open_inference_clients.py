@@ -1,9 +1,9 @@
 """The Open Inference Protocol as clients nobody here wrote speak it: NVIDIA's tritonclient and MLServer's types."""
 
+import contextlib
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -212,8 +212,8 @@ def mlserver() -> Path:
             uv = Path(sys.executable).with_name("uv")
             target = Path(unfinished) / "files"
             subprocess.run([uv, "pip", "install", "--quiet", "--target", target, *options], check=True)
-            if not folder.exists():
-                shutil.move(target, folder)
+            with contextlib.suppress(OSError):  # another session was first
+                target.rename(folder)
     return folder
 
 
