@@ -4,6 +4,8 @@ The generator is the runtime's own `bench` command; latencies count from when a 
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import uvloop
 
@@ -14,7 +16,7 @@ from neuron_runtime.benchmarking.load import open_loop
 from neuron_runtime.benchmarking.measurement import Measurement
 from neuron_runtime.benchmarking.targets import TargetError, body_target
 
-OK = 200
+T = TypeVar("T", bound=tuple[Measurement, ...])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,25 @@ def all_answered(server: Server, measurement: Measurement) -> Measurement:
             f"{server.name}: not every request was answered: codes {measurement.codes}, failures {measurement.failures}"
         )
     return measurement
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept(Generic[T]):
+    """The rounds that count, and a note about the others. If most are void, all are here and `void` says why."""
+
+    rounds: tuple[T, ...]
+    note: str = ""
+    void: str = ""
+
+
+def sort_out(rounds: Sequence[T]) -> Kept[T]:
+    """A round counts if the generator kept up in all its measurements."""
+    reasons = [next(filter(None, map(caveat, measurements)), "") for measurements in rounds]
+    good = tuple(measurements for measurements, reason in zip(rounds, reasons, strict=True) if not reason)
+    first = next(filter(None, reasons), "")
+    if 2 * len(good) <= len(rounds):
+        return Kept(tuple(rounds), void=first)
+    return Kept(good, note=f"{len(rounds) - len(good)} of {len(rounds)} runs are void: {first}" if first else "")
 
 
 def caveat(measurement: Measurement) -> str:

@@ -29,8 +29,15 @@ def markdown(findings: Sequence[Finding]) -> str:
 
 
 def _remarks(findings: Sequence[Finding]) -> list[str]:
-    said = [(finding, finding.void or finding.note) for finding in findings]
-    return [f"{finding.figure}, {finding.name}: {remark}" for finding, remark in said if remark]
+    """Notes and reasons for being void, each once: what holds for several rows of a figure is said of the figure."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        if remark := finding.void or finding.note:
+            names.setdefault((finding.figure, remark), []).append(finding.name)
+    return [
+        f"{figure}, {named[0]}: {remark}" if len(named) == 1 else f"{figure}: {remark}"
+        for (figure, remark), named in names.items()
+    ]
 
 
 def _sign(finding: Finding) -> str:

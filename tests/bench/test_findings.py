@@ -64,3 +64,10 @@ def test_markdown_has_a_row_for_every_finding() -> None:
 
     assert lines[2] == "| cpu | over the echo | 1,234 times |  |  |  |"
     assert lines[3] == "| cpu | over the echo | 0.971 times |  | ≥ 0.97 | met |"
+
+
+def test_what_holds_for_several_rows_is_said_once() -> None:
+    shown = table.terminal([finding(1.0, void="late"), finding(2.0, void="late")])
+
+    assert shown.endswith("cpu: late")
+    assert shown.count("late") == 1

@@ -3,7 +3,7 @@
 from bench.figures.headline import DEVICE, REQUEST
 from bench.findings import Finding, Target
 from bench.limit import limit
-from bench.open_loop import Offered, all_answered, caveat, poisson
+from bench.open_loop import Offered, all_answered, poisson, sort_out
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import runtime
@@ -30,14 +30,14 @@ def measure(scale: Scale) -> list[Finding]:
             )
         }
         measured = interleaved(FIGURE, scale.runs, sides)["server"]
-    void = next(filter(None, map(caveat, measured)), "")
-    name = f"p99 at {LOAD:.0%} of the limit"
-    p99 = tuple(one.percentile(99) * 1000 for one in measured)
-    p50 = tuple(one.percentile(50) * 1000 for one in measured)
+    kept = sort_out([(one,) for one in measured])
+    p50, p99 = (tuple(one.percentile(percent) * 1000 for (one,) in kept.rounds) for percent in (50, 99))
     lag = tuple(one.lag_p99_seconds * 1000 for one in measured)
+    load = f"at {LOAD:.0%} of the limit"
+    bound = Target("at most", bound_ms())
     return [
-        Finding(FIGURE, "offered", "requests/s", (per_second,)),
-        Finding(FIGURE, f"p50 at {LOAD:.0%} of the limit", "ms", p50, void=void),
-        Finding(FIGURE, name, "ms", p99, Target("at most", bound_ms()), void=void),
+        Finding(FIGURE, f"offered, {LOAD:.0%} of the limit", "requests/s", (per_second,)),
+        Finding(FIGURE, f"p50 {load}", "ms", p50, note=kept.note, void=kept.void),
+        Finding(FIGURE, f"p99 {load}", "ms", p99, bound, note=kept.note, void=kept.void),
         Finding(FIGURE, "the generator's own lag, p99", "ms", lag),
     ]
