@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from neuron_runtime.bundle import Bucket, TensorSpec
 from neuron_runtime.errors import InferenceFailedError, InvalidRequestError
@@ -241,6 +242,11 @@ def test_outputs_from_any_memory_are_written_alike() -> None:
 
     assert PAIR.encode(call, [unaligned]) == PAIR.encode(call, [values])
     assert PAIR.encode(call, [values[:, 1:3]]) == PAIR.encode(call, [values[:, 1:3].copy()])
+
+
+def test_no_bundle_declares_strings_because_no_program_takes_them() -> None:
+    with pytest.raises(ValidationError, match="Input should be 'BOOL', 'INT8'"):
+        TensorSpec.model_validate({"name": "text", "datatype": "BYTES", "shape": [-1]})
 
 
 def test_metadata_tells_the_extension_and_the_tensors() -> None:
