@@ -72,6 +72,14 @@ def test_inputs_come_in_the_models_order_whatever_the_requests() -> None:
     assert (call.id, call.rows, call.wanted) == ("a", 1, (Wanted(0, as_binary=False),))
 
 
+def test_null_is_the_same_as_nothing_for_what_may_be_left_out() -> None:
+    absent = {"id": None, "parameters": None, "outputs": None}
+
+    call = parse(PAIR, {"inputs": [X | {"parameters": None}, Y], **absent})
+
+    assert (call.id, call.wanted) == (None, (Wanted(0, as_binary=False),))
+
+
 def test_json_and_binary_inputs_mix_in_the_order_of_the_json() -> None:
     payload = np.array([7, 8, 9], "<i8").tobytes() + np.array([0.5, np.nan], "<f4").tobytes()
 
@@ -107,6 +115,7 @@ def test_json_and_binary_inputs_mix_in_the_order_of_the_json() -> None:
         ({"inputs": [X, Y], "parameters": []}, "'parameters' must be an object, not a list"),
         ({"inputs": [X, Y], "parameters": {"binary_data_output": 1}}, "binary_data_output' must be true or false"),
         ({"inputs": [X, Y], "outputs": "z"}, "'outputs' must be a list, not a text"),
+        ({"inputs": [X, Y], "outputs": {}}, "'outputs' must be a list, not an object"),
         ({"inputs": [X, Y], "outputs": ["z"]}, r"'outputs\[0\]' must be an object, not a text"),
         ({"inputs": [X, Y], "outputs": [{"name": "z"}] * 2}, r"outputs\[1\]: output 'z' is asked for twice"),
         ({"inputs": [X, Y], "outputs": [{"name": "z", "parameters": {"binary_data": "yes"}}]}, "true or false"),

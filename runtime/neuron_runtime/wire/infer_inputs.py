@@ -34,7 +34,8 @@ class InputReader:
         shape = tensor.get("shape")
         if type(shape) is not list or not self._takes(shape):
             self._refuse_shape(index, shape)
-        size = self._binary_size(index, tensor["parameters"]) if "parameters" in tensor else None
+        parameters = tensor.get("parameters")
+        size = None if parameters is None else self._binary_size(index, parameters)
         try:
             if size is None:
                 data = self._data(index, tensor)

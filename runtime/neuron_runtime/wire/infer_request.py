@@ -112,7 +112,7 @@ class RequestedOutputs:
     def wanted(self, document: JsonObject) -> tuple[Wanted, ...]:
         as_binary = _flag(document.get("parameters"), "binary_data_output", "parameters") or False
         outputs = document.get("outputs")
-        if outputs:
+        if outputs is not None and outputs != []:
             return self._named(outputs, as_binary=as_binary)
         if as_binary:
             return self._all_binary
