@@ -58,5 +58,6 @@ def test_an_image_becomes_what_hugging_face_makes_of_it(
     tensor = TensorSpec(name="pixels", datatype="FP32", shape=(-1, *image.row_shape))
     found = ImageEncoder(image, tensor, max_pixels=1_000_000).encode(file_of(pixels), "image")
 
-    assert (found.shape, found.dtype) == (reference.shape, np.float32)
+    assert found.shape == reference.shape
+    assert found.dtype == np.float32
     np.testing.assert_allclose(found, reference, rtol=0, atol=1e-6)
