@@ -2,7 +2,9 @@
 be answered with a 500, or leave anything behind."""
 
 import asyncio
+import contextlib
 import json
+import random
 import re
 import socket
 import struct
@@ -191,3 +193,120 @@ async def test_health_answers_beside_a_thousand_connections_and_beyond_the_most(
         assert await asyncio.to_thread(server.metric, "neuron_model_connections_ended_total") >= 500
         for _, writer in opened:
             writer.transport.abort()
+
+
+class Fuzz:
+    """Requests that are nearly right, the same for each seed."""
+
+    PATHS = (
+        INFER,
+        INFER,
+        b"/predict",
+        b"/v1/embeddings",
+        b"/health",
+        b"/metrics",
+        b"/v2",
+        b"/v2/models/simulated",
+        b"/",
+    )
+    FIELDS = (
+        b"content-encoding: gzip",
+        b"connection: upgrade\r\nupgrade: websocket",
+        b"inference-header-content-length: 20",
+        b"inference-header-content-length: x",
+        b"x-request-timeout-seconds: 0.001",
+        b"x-request-timeout-seconds: nan",
+        b"x-request-id: \xff",
+        b"traceparent: 00-0-0-0",
+        b"content-type: multipart/form-data; boundary=a",
+    )
+    ENDS = (
+        b"content-length: 0",
+        b"content-length: -1",
+        b"content-length: 99999999999999999999",
+        b"transfer-encoding: chunked",
+        b"transfer-encoding: gzip, chunked",
+        b"expect: 100-continue",
+        b"connection: close",
+        b": empty",
+        b" folded",
+        b"x: \x00",
+    )
+    VALUES = ("null", "-1", "1e999", "[]", "{}", '""', '"\\ud800"', "[[[[[[1]]]]]]", "NaN", "9" * 400, "true")
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def requests(self, count: int) -> bytes:
+        """On one connection; only the last may end it, or the others would hardly ever be read."""
+        return b"".join(self._request(is_last=number == count) for number in range(1, count + 1))
+
+    def _request(self, *, is_last: bool) -> bytes:
+        chance = self._random.random
+        method = self._random.choice([b"POST"] * 6 + [b"GET", b"HEAD", b"OPTIONS", b"DELETE"])
+        lines = [b"%s %s HTTP/1.1" % (method, self._random.choice(self.PATHS)), b"host: x"]
+        body = self._body()
+        if chance() < 0.2:
+            lines.append(b"transfer-encoding: chunked")
+            body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:9], body[9:]) if part) + b"0\r\n\r\n"
+        else:
+            lines.append(b"content-length: %d" % len(body))
+        if chance() < 0.4:
+            lines.append(self._random.choice(self.ENDS if is_last else self.FIELDS))
+        request = bytearray(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        if is_last and chance() < 0.6:
+            self._damage(request)
+        return bytes(request)
+
+    def _body(self) -> bytes:
+        text = BODY.decode()
+        for _ in range(self._random.choice([0, 0, 1, 1, 3])):
+            begin, end = self._random.choice([match.span() for match in re.finditer(r'"\w+"|\[|\d+', text)])
+            text = text[:begin] + self._random.choice(self.VALUES) + text[end:]
+        return text.encode("utf-8", "surrogatepass")
+
+    def _damage(self, request: bytearray) -> None:
+        for _ in range(self._random.randint(1, 4)):
+            at = self._random.randrange(len(request))
+            kind = self._random.randrange(4)
+            if kind == 0:
+                request[at] = self._random.randrange(256)
+            elif kind == 1:
+                del request[at : at + self._random.randint(1, 20)]
+            elif kind == 2:
+                request[at:at] = self._random.randbytes(self._random.randint(1, 20))
+            else:
+                del request[at:]
+            if not request:
+                return
+
+
+async def test_ten_thousand_fuzzed_requests_bring_no_500_and_leave_nothing_behind() -> None:
+    times = ("--header-timeout-seconds", "1", "--body-timeout-seconds", "1", "--request-timeout-seconds", "5")
+    with ready(*simulated(*times, "--queue-capacity-rows", "64", service_ms=1)) as server:
+        url = httpx.URL(server.url)
+        files = open_files(server)
+        fuzz = Fuzz(seed=20260101)
+        left = iter(range(2500))
+        answers: Counter[int] = Counter()
+
+        async def keep_asking() -> None:
+            for number in left:
+                requests = fuzz.requests(4)
+                reader, writer = await asyncio.open_connection(url.host, url.port)
+                # Twice: a body that is short of bytes may swallow just one.
+                writer.write(requests + b"GET /v2/health/live HTTP/1.0\r\n\r\n" * 2)
+                if number % 10:
+                    with contextlib.suppress(ConnectionError):
+                        answers.update(statuses(await reader.read()))
+                writer.transport.abort()
+
+        await asyncio.gather(*[keep_asking() for _ in range(250)])
+
+        assert answers[200] > 1000
+        assert set(answers) <= {100, 200, 400, 404, 405, 408, 413, 415, 429, 431, 503, 504}, answers
+        await asyncio.to_thread(wait_until, lambda: is_at_rest(server))
+        await asyncio.to_thread(wait_until, lambda: open_files(server) <= files + 1)
+        assert [line for line in server.lines if "Traceback" in line or "unexpected" in line] == []
+        # A request that never ended would hold up the drain.
+        assert await asyncio.to_thread(server.terminate) == 0
