@@ -98,13 +98,14 @@ class NeuronMonitor:
         assert process.stderr is not None, "the process was started with pipes"
         words = asyncio.create_task(_last_words(process.stderr))
         try:
-            last_report_at, trouble = await self._read(process.stdout)
+            try:
+                last_report_at, trouble = await self._read(process.stdout)
+            finally:
+                code = await _end(process)
+            heard, _ = await asyncio.wait([words], timeout=LAST_WORDS_SECONDS)
         finally:
-            kill(process)
-            code = await process.wait()
-            await asyncio.wait([words], timeout=LAST_WORDS_SECONDS)
             words.cancel()
-        said = words.result() if words.done() and not words.cancelled() else ""
+        said = words.result() if heard else ""
         self._lament(trouble or f"neuron-monitor ended (exit code {code})", lastWords=said)
         return last_report_at - began > self._pace.silence_seconds
 
@@ -161,6 +162,17 @@ def _config_file(content: bytes) -> Iterator[str]:
         file.write(content)
         file.flush()
         yield file.name
+
+
+async def _end(process: asyncio.subprocess.Process) -> int:
+    """Kill it unless it has ended, and its exit code. A cancellation waits for that too: after SIGKILL, a moment."""
+    kill(process)
+    waiting = asyncio.ensure_future(process.wait())
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        await waiting
+        raise
 
 
 async def _last_words(stream: asyncio.StreamReader) -> str:

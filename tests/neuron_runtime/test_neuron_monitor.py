@@ -98,6 +98,15 @@ async def test_endless_nonsense_is_ended_and_started_again(
     assert caplog.records[0].__dict__["trouble"] == trouble
 
 
+async def test_nonsense_with_reports_in_between_is_borne(tmp_path: Path) -> None:
+    nonsense = f"seq {MOST_BAD_LINES - 1}"
+    async with monitored(tmp_path, f"{nonsense}; echo '{LINE}'; {nonsense}; echo '{LINE}'; exec sleep 60") as metrics:
+        await scraped(metrics, 'status_type="completed",subnet_id=""} 6.0')
+
+    assert metrics.monitor_restarts.value == 0
+    assert metrics.monitor_bad_lines.value == 2 * (MOST_BAD_LINES - 1)
+
+
 async def test_it_is_started_again_when_it_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with monitored(tmp_path, "echo no driver >&2; exit 3") as metrics:
         await restarted(metrics)
@@ -122,7 +131,7 @@ async def test_a_hung_one_is_killed_and_the_next_one_reports(tmp_path: Path) -> 
     script = f"""
 trap '' TERM
 if [ -e "$FOLDER/lived" ]; then while :; do echo '{LINE}'; sleep 0.05; done; fi
-echo $$ > "$FOLDER/lived"
+echo $$ > "$FOLDER/born" && mv "$FOLDER/born" "$FOLDER/lived"
 exec sleep 600"""
     async with monitored(tmp_path, script, HASTY) as metrics:
         await restarted(metrics)
