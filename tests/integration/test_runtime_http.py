@@ -294,11 +294,12 @@ async def test_ten_thousand_fuzzed_requests_bring_no_500_and_leave_nothing_behin
             for number in left:
                 requests = fuzz.requests(4)
                 reader, writer = await asyncio.open_connection(url.host, url.port)
-                # Twice: a body that is short of bytes may swallow just one.
-                writer.write(requests + b"GET /v2/health/live HTTP/1.0\r\n\r\n" * 2)
+                writer.write(requests + b"GET /v2/health/live HTTP/1.0\r\n\r\n")
                 if number % 10:
-                    with contextlib.suppress(ConnectionError):
-                        answers.update(statuses(await reader.read()))
+                    # Where the damage hides the end from the server, the connection is just idle.
+                    with contextlib.suppress(ConnectionError, TimeoutError):
+                        async with asyncio.timeout(5):
+                            answers.update(statuses(await reader.read()))
                 writer.transport.abort()
 
         await asyncio.gather(*[keep_asking() for _ in range(250)])
