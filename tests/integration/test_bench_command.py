@@ -193,22 +193,22 @@ def wrk(url: str, clients: int, script: Path) -> tuple[float, float]:
 
 @pytest.mark.parametrize("clients", [1, 16])
 def test_figures_agree_with_those_of_wrk(slow_server: str, clients: int, tmp_path: Path) -> None:
-    """Loosely, on a machine that does other things too; how near they are on a quiet one is measured by hand."""
+    """Loosely, and by the best of several: a busy machine only ever adds. A quiet one is measured by hand with -s."""
     if not WRK.is_met and not os.environ.get("CI"):
         pytest.skip("wrk is not installed; on Debian: apt-get install wrk")
     ensure([WRK])
     script = tmp_path / "post.lua"
     body = predict_target(slow_server, "a fine day").request.partition(b"\r\n\r\n")[2].decode()
     script.write_text(f"wrk.method = 'POST'\nwrk.body = '{body}'\nwrk.headers['content-type'] = 'application/json'\n")
-    ratios = []
+    theirs, ours = [], []
     for _ in range(REPETITIONS):
-        rate, median = wrk(slow_server, clients, script)
+        theirs.append(wrk(slow_server, clients, script))
         (row,) = measured(slow_server, "--api", "predict", "--clients", str(clients), *BRIEF)
-        ratios.append((row["answeredPerSecond"] / rate, row["latencySeconds"]["p50"] / median))
+        ours.append((row["answeredPerSecond"], row["latencySeconds"]["p50"]))
 
-    of_rates, of_medians = (statistics.median(column) for column in zip(*ratios, strict=True))
-    sys.stdout.write(
-        f"{clients} clients: bench / wrk = {of_rates:.3f} answers a second, {of_medians:.3f} median latency\n"
-    )
-    assert of_rates == pytest.approx(1, abs=AGREEMENT)
-    assert of_medians == pytest.approx(1, abs=AGREEMENT)
+    (rates, medians), (their_rates, their_medians) = zip(*ours, strict=True), zip(*theirs, strict=True)
+    of_rates = statistics.median(rates) / statistics.median(their_rates)
+    of_medians = statistics.median(medians) / statistics.median(their_medians)
+    sys.stdout.write(f"{clients} clients: bench / wrk = {of_rates:.3f} answers a second, {of_medians:.3f} p50\n")
+    assert max(rates) == pytest.approx(max(their_rates), rel=AGREEMENT)
+    assert min(medians) == pytest.approx(min(their_medians), rel=AGREEMENT)
