@@ -16,10 +16,10 @@ from neuron_runtime.wire import schemas
 from neuron_runtime.wire.json_body import JsonObject
 
 JSON, TEXT, BINARY, FORM = "application/json", "text/plain", "application/octet-stream", "multipart/form-data"
-TASK_STATUSES = (400, 413, 429, 500, 503, 504)
-_REQUEST_ID: JsonObject = {"X-Request-Id": {"required": True, "schema": {"type": "string"}}}
-_TIMING: JsonObject = {"Server-Timing": {"required": True, "schema": {"type": "string"}}}
-_RETRY: JsonObject = {"Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}}
+TASK_STATUSES = (400, 408, 413, 429, 500, 503, 504)
+CONNECTION_STATUSES = (400, 408, 429, 431, 503)
+"""What the connection answers by itself, whatever the path: `http_protocol` has the reasons. Always an Error."""
+_ERROR = "#/components/schemas/Error"
 
 
 @dataclass(frozen=True)
@@ -104,20 +104,33 @@ def _path_parameters(template: str, model: ServedModel) -> list[JsonObject]:
 
 
 def _responses(row: PathRow, described: Operation) -> JsonObject:
-    error = "OpenAIError" if row.template.startswith("/v1/") else "Error"
-    content = _json({"$ref": f"#/components/schemas/{error}"})
-    found: dict[int, JsonObject] = {status: {"content": dict(reply)} for status, reply in described.replies.items()}
-    # Whatever nobody foresaw is 500 on any path; a name in the path can be another model's.
-    statuses = {*described.errors, 500} | ({404} if "{model}" in row.template else set())
-    for status in statuses - found.keys():
-        found[status] = {"content": content}
-    for status, reply in found.items():
-        reply["description"] = HTTPStatus(status).phrase
-        headers = _REQUEST_ID if described.is_task and status != 404 else {}
-        headers = headers | (_TIMING if described.is_task and status == 200 else {})
-        if headers := headers | (_RETRY if status == 429 else {}):
-            reply["headers"] = headers
-    return {str(status): found[status] for status in sorted(found)}
+    """Whatever nobody foresaw is 500 on any path; a name in the path can be another model's."""
+    own_error: JsonObject = {"$ref": "#/components/schemas/OpenAIError" if row.template.startswith("/v1/") else _ERROR}
+    statuses = {*described.replies, *described.errors, *CONNECTION_STATUSES, 500}
+    found: JsonObject = {}
+    for status in sorted(statuses | ({404} if "{model}" in row.template else set())):
+        content = dict(described.replies.get(status) or _json(own_error))
+        if status in CONNECTION_STATUSES and content != _json({"$ref": _ERROR}):
+            content = {
+                kind: {"schema": {"anyOf": [body["schema"], {"$ref": _ERROR}]}} for kind, body in content.items()
+            }
+        headers = _headers(described, status)
+        about = {"description": HTTPStatus(status).phrase, "content": content}
+        found[str(status)] = about | ({"headers": headers} if headers else {})
+    return found
+
+
+def _headers(described: Operation, status: int) -> JsonObject:
+    """An answer of the connection itself has none of them, so they are certain only where it gives none."""
+    if not described.is_task:
+        return {}
+    certain = status not in (*CONNECTION_STATUSES, 404)
+    headers: JsonObject = {"X-Request-Id": {"required": certain, "schema": schemas.STRING}}
+    if status == 200:
+        headers["Server-Timing"] = {"required": True, "schema": schemas.STRING}
+    if status == 429:
+        headers["Retry-After"] = {"required": False, "schema": {"type": "string", "pattern": "^[0-9]+$"}}
+    return headers
 
 
 def _json(schema: JsonObject, **examples: object) -> dict[str, JsonObject]:
