@@ -109,7 +109,8 @@ class Metrics:
         )
         self.batch_wait_seconds = self._histogram(
             "neuron_model_batch_wait_duration_seconds",
-            "Between a batch being handed to a worker and its call on the core: the call before it, and the copy.",
+            "What a device batch spends at its worker beside its own call on the core: behind the call before it, and on "
+            "the way there and back.",
             _SECONDS,
         )
         self.device_seconds = self._histogram(
