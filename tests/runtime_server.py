@@ -16,8 +16,8 @@ import httpx
 
 import neuron_runtime
 
-START_SECONDS = 45.0
-STOP_SECONDS = 20.0
+START_SECONDS = 180.0
+STOP_SECONDS = 60.0
 
 
 @dataclass
@@ -27,7 +27,7 @@ class RunningServer:
     url: str = ""
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30, trust_env=False, verify=False)
+        return httpx.Client(base_url=self.url, timeout=120, trust_env=False, verify=False)
 
     def wait_for_line(self, pattern: str, seconds: float = START_SECONDS) -> re.Match[str]:
         """The first log line that matches; the process's own end or the deadline fails the test with what it said."""

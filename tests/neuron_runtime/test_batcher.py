@@ -264,7 +264,7 @@ async def test_a_suspect_waits_for_the_second_worker_to_come_back(scene: Scene) 
 
 async def test_patience_with_a_missing_second_worker_ends_at_half_the_time(scene: Scene) -> None:
     scene.fleet.usable = 2
-    task = scene.ask(1, seconds=0.4)
+    task = scene.ask(1, seconds=4)
     await scene.settle()
     await scene.lose()
     await scene.worker.given.wait()
@@ -310,7 +310,7 @@ async def test_a_payload_that_took_two_workers_down_is_refused_and_others_are_no
 
 
 async def test_an_expired_request_of_a_lost_batch_is_not_retried(scene: Scene) -> None:
-    task = scene.ask(1, seconds=0.01)
+    task = scene.ask(1, seconds=0.5)
     await scene.settle()
     with pytest.raises(DeadlineExceededError, match="while it was being computed"):
         await task
