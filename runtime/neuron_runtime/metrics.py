@@ -109,8 +109,8 @@ class Metrics:
         )
         self.batch_wait_seconds = self._histogram(
             "neuron_model_batch_wait_duration_seconds",
-            "What a device batch spends at its worker beside its own call on the core: behind the call before it, and on "
-            "the way there and back.",
+            "What a device batch spends at its worker beside its own call on the core: behind the call before it, and "
+            "on the way there and back.",
             _SECONDS,
         )
         self.device_seconds = self._histogram(
