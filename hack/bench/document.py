@@ -12,7 +12,7 @@ from bench.servers import ROOT
 
 PAGE, PLOT = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.svg"
 BEGIN, END = "<!-- results: written by python -m bench docs -->", "<!-- end of results -->"
-SHARE = "share of the limit"
+OF_LIMIT = "share of the limit"
 
 
 def write(results: Results, page: Path = PAGE, drawing: Path = PLOT) -> None:
@@ -36,6 +36,8 @@ def section(results: Results, *, with_plot: bool) -> str:
     parts = ["Measured on:", "\n".join(facts)]
     if with_plot:
         parts.append("![Share of the limit: this runtime, the other servers, and each published row](benchmarks.svg)")
+    headed = [finding for finding in results.findings if not _is_published_row(finding)]
+    parts.append(table.summary(sorted(headed, key=lambda finding: list(FIGURES).index(finding.figure))))
     for name, what in FIGURES.items():
         found = [finding for finding in results.findings if finding.figure == name]
         if found:
@@ -43,15 +45,22 @@ def section(results: Results, *, with_plot: bool) -> str:
     return "\n\n".join(parts)
 
 
+def _is_published_row(finding: Finding) -> bool:
+    """One of very many; the summary has only what is said of them together."""
+    return finding.figure == "rows" and " in flight, " in finding.name
+
+
 def charts_of(findings: Sequence[Finding]) -> list[plot.Chart]:
     """Shares of the limit of the headline and the other servers, and of the published rows."""
-    servers = [plot.Bar("this runtime", one.measured, is_ours=True) for one in findings if _is(one, "headline", SHARE)]
-    servers += [
-        plot.Bar(one.name.removesuffix(f": {SHARE}"), one.measured)
-        for one in findings
-        if _is(one, "peers", f": {SHARE}") and not one.name.startswith("this runtime")
+    servers = [
+        plot.Bar("this runtime", one.measured, is_ours=True) for one in findings if _is(one, "headline", OF_LIMIT)
     ]
-    rows = [plot.Bar(one.name.split(": ")[0], one.measured, is_ours=True) for one in findings if one.figure == "rows"]
+    servers += [
+        plot.Bar(one.name.removesuffix(f": {OF_LIMIT}"), one.measured)
+        for one in findings
+        if _is(one, "peers", f": {OF_LIMIT}") and not one.name.startswith("this runtime")
+    ]
+    rows = [plot.Bar(one.name.split(": ")[0], one.measured, is_ours=True) for one in findings if _is_published_row(one)]
     charts = []
     if servers:
         charts.append(plot.Chart("Share of the device's limit, resnet18, 64 clients", tuple(servers), 0.97))

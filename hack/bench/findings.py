@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+SHARE = "share"
+"""The unit of what is a part of something: shown in percent."""
 Sense = Literal["at least", "at most"]
 
 

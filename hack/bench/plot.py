@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LABEL_WIDTH, VALUE_WIDTH = 720, 260, 60
+WIDTH, LABEL_WIDTH, VALUE_WIDTH = 760, 300, 60
 ROW_HEIGHT, BAR_HEIGHT, HEAD_HEIGHT = 22, 14, 34
 OURS, THEIRS, TEXT, LINE = "#2f7d4f", "#8a8f98", "#6b7280", "#b4553c"
 

@@ -3,41 +3,61 @@
 import math
 from collections.abc import Sequence
 
-from bench.findings import Finding
+from bench.findings import SHARE, Finding
 
 HEADINGS = ("figure", "what", "median", "least … most", "target", "verdict")
-
-
-def row_of(finding: Finding) -> tuple[str, ...]:
-    target = f"{_sign(finding)} {_number(finding.target.value)}" if finding.target else ""
-    runs = f"{_number(min(finding.runs))} … {_number(max(finding.runs))}" if len(finding.runs) > 1 else ""
-    measured = f"{_number(finding.measured)} {finding.unit}".strip()
-    return (finding.figure, finding.name, measured, runs, target, finding.verdict)
+MOST_NAMED = 3
 
 
 def terminal(findings: Sequence[Finding]) -> str:
     rows = [HEADINGS, *map(row_of, findings)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *_remarks(findings)])
+    figures = list(dict.fromkeys(finding.figure for finding in findings))
+    remarks = [
+        f"{figure}: {remark}"
+        for figure in figures
+        for remark in remarks_of([finding for finding in findings if finding.figure == figure])
+    ]
+    return "\n".join([*lines, *remarks])
 
 
 def markdown(findings: Sequence[Finding]) -> str:
-    rows = [HEADINGS, tuple("---" for _ in HEADINGS), *map(row_of, findings)]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {remark}" for remark in _remarks(findings))]).rstrip()
+    """The rows of one figure, whose name is in the heading above."""
+    rows = [HEADINGS[1:], tuple("---" for _ in HEADINGS[1:]), *(row_of(finding)[1:] for finding in findings)]
+    return _lines(rows, remarks_of(findings))
 
 
-def _remarks(findings: Sequence[Finding]) -> list[str]:
-    """Notes and reasons for being void, each once: what holds for several rows of a figure is said of the figure."""
-    names: dict[tuple[str, str], list[str]] = {}
+def summary(findings: Sequence[Finding]) -> str:
+    """Of all figures, what has a target."""
+    rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(row_of(finding) for finding in findings if finding.target)]
+    return _lines(rows, [])
+
+
+def row_of(finding: Finding) -> tuple[str, ...]:
+    target = f"{_sign(finding)} {_number(finding.target.value, finding.unit)}" if finding.target else ""
+    few = [_number(value, finding.unit) for value in (min(finding.runs), max(finding.runs))]
+    runs = " … ".join(few) if len(finding.runs) > 1 else ""
+    unit = "" if finding.unit == SHARE else f" {finding.unit}"
+    return (finding.figure, finding.name, _number(finding.measured, finding.unit) + unit, runs, target, finding.verdict)
+
+
+def remarks_of(findings: Sequence[Finding]) -> list[str]:
+    """Notes and reasons for being void of one figure, each once, with the rows it is about."""
+    names: dict[str, list[str]] = {}
     for finding in findings:
         if remark := finding.void or finding.note:
-            names.setdefault((finding.figure, remark), []).append(finding.name)
-    return [
-        f"{figure}, {named[0]}: {remark}" if len(named) == 1 else f"{figure}: {remark}"
-        for (figure, remark), named in names.items()
-    ]
+            names.setdefault(remark, []).append(finding.name)
+    return [f"{_about(named, len(findings))}: {remark}" for remark, named in names.items()]
+
+
+def _about(named: Sequence[str], rows: int) -> str:
+    return ", ".join(named) if len(named) <= MOST_NAMED else f"{len(named)} of {rows} rows"
+
+
+def _lines(rows: Sequence[Sequence[str]], remarks: Sequence[str]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", *(f"- {remark}" for remark in remarks)]).rstrip()
 
 
 def _sign(finding: Finding) -> str:
@@ -45,10 +65,12 @@ def _sign(finding: Finding) -> str:
     return "≥" if finding.target.sense == "at least" else "≤"
 
 
-def _number(value: float) -> str:
-    """Three significant digits, whole numbers in full."""
+def _number(value: float, unit: str) -> str:
+    """Shares in percent; else three significant digits, whole numbers in full."""
     if math.isnan(value):
         return "none"
+    if unit == SHARE:
+        return f"{value:.1%}".replace(".0%", "%")
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     if abs(value) >= 100:

@@ -7,10 +7,11 @@ import pytest
 
 from bench import document, plot
 from bench.errors import BenchError
+from bench.findings import SHARE as UNIT
 from bench.findings import Finding, Target
 from bench.results import Results, load, save
 
-SHARE = Finding("headline", "share of the limit", "", (0.98, 0.97, 0.99), Target("at least", 0.97))
+SHARE = Finding("headline", "share of the limit", UNIT, (0.98, 0.97, 0.99), Target("at least", 0.97))
 PEER = Finding("peers", "MLServer: share of the limit", "", (0.18,))
 OURS_BESIDE = Finding("peers", "this runtime beside MLServer: share of the limit", "", (0.98,))
 VOID = Finding("peers", "LitServe: share of the limit", "", (0.9,), void="it was not ready")
@@ -28,7 +29,7 @@ def test_only_what_lies_between_the_marks_is_replaced(tmp_path: Path) -> None:
     assert written.startswith(f"before\n{document.BEGIN}\n")
     assert written.endswith(f"{document.END}\nafter\n")
     assert "old" not in written
-    assert "| headline | share of the limit | 0.98 | 0.97 … 0.99 | ≥ 0.97 | met |" in written
+    assert "| headline | share of the limit | 98% | 97% … 99% | ≥ 97% | met |" in written
     assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
 
 

@@ -65,6 +65,19 @@ def test_the_handful_of_rows_is_replayable_and_has_both_targets() -> None:
     assert len(targets) == 2
 
 
+def test_the_rows_are_summed_up_by_the_least_with_each_target() -> None:
+    of_long, of_short = rows.SHARE_LONG, rows.SHARE_SHORT
+    found = [
+        Finding("rows", name, "share", (measured,), target)
+        for name, measured, target in (("a", 0.98, of_long), ("b", 0.95, of_long), ("c", 0.92, of_short))
+    ]
+
+    long, short = rows.worst(found)
+
+    assert (long.measured, long.verdict, short.measured, short.verdict) == (0.95, "not met", 0.92, "met")
+    assert long.name == "1 of 2 rows of 2 ms a batch and more reach their target; the least"
+
+
 def test_slow_rows_run_for_longer_but_not_in_a_smoke_test() -> None:
     slow = SimulatedDevice(cores=2, batch_size=64, in_flight=2, service_ms=52.7)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bench import table
-from bench.findings import Finding, Target, from_json, ratios, to_json
+from bench.findings import SHARE, Finding, Target, from_json, ratios, to_json
 from bench.results import updated
 
 AT_LEAST = Target("at least", 0.97)
@@ -56,18 +56,30 @@ def test_the_table_shows_target_spread_and_why_a_row_is_void() -> None:
     assert "4 times" in shown
     assert "3 … 5" in shown
     assert "≤ 3.5" in shown
-    assert shown.endswith("cpu, over the echo: the generator was late")
+    assert shown.endswith("cpu: over the echo: the generator was late")
 
 
 def test_markdown_has_a_row_for_every_finding() -> None:
     lines = table.markdown([finding(1234.5), finding(0.9712, target=AT_LEAST)]).splitlines()
 
-    assert lines[2] == "| cpu | over the echo | 1,234 times |  |  |  |"
-    assert lines[3] == "| cpu | over the echo | 0.971 times |  | ≥ 0.97 | met |"
+    assert lines[2] == "| over the echo | 1,234 times |  |  |  |"
+    assert lines[3] == "| over the echo | 0.971 times |  | ≥ 0.97 | met |"
 
 
 def test_what_holds_for_several_rows_is_said_once() -> None:
-    shown = table.terminal([finding(1.0, void="late"), finding(2.0, void="late")])
+    shown = table.terminal([finding(1.0, void="late")] * 4 + [finding(2.0)])
 
-    assert shown.endswith("cpu: late")
+    assert shown.endswith("cpu: 4 of 5 rows: late")
     assert shown.count("late") == 1
+
+
+def test_shares_are_shown_in_percent() -> None:
+    shown = table.markdown([Finding("headline", "of the limit", SHARE, (0.981, 0.9, 0.962), AT_LEAST)])
+
+    assert "| of the limit | 96.2% | 90% … 98.1% | ≥ 97% | not met |" in shown
+
+
+def test_the_summary_holds_what_has_a_target() -> None:
+    shown = table.summary([finding(1.0), finding(2.0, target=AT_MOST)])
+
+    assert shown.splitlines()[2:] == ["| cpu | over the echo | 2 times |  | ≤ 3.5 | met |"]

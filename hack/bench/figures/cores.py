@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bench.device import SimulatedDevice
 from bench.figures.headline import REQUEST
-from bench.findings import Finding, Target, ratios
+from bench.findings import SHARE, Finding, Target, ratios
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
@@ -42,7 +42,7 @@ def measure(scale: Scale) -> list[Finding]:
     return [
         *(Finding(FIGURE, f"{name}: CPU per request", "µs", tuple(found)) for name, found in costs.items()),
         *(Finding(FIGURE, f"{name}: rate", "requests/s", tuple(found)) for name, found in rates.items()),
-        Finding(FIGURE, f"more CPU per request with {MANY} cores than with {FEW}, share", "", change, FLAT),
+        Finding(FIGURE, f"more CPU per request with {MANY} cores than with {FEW}", SHARE, change, FLAT),
     ]
 
 

@@ -1,7 +1,7 @@
 """Memory of the front process after very many requests, over what it was after a tenth of them."""
 
 from bench.figures.headline import CLIENTS, DEVICE, REQUEST
-from bench.findings import Finding, Target
+from bench.findings import SHARE, Finding, Target
 from bench.scale import Scale
 from bench.servers import Server, runtime
 from bench.wrk import closed_loop
@@ -23,7 +23,7 @@ def measure(scale: Scale) -> list[Finding]:
     return [
         Finding(FIGURE, f"front after {warm:,} requests", "MiB", (before / MIB,)),
         Finding(FIGURE, f"front after {warm + sent:,} requests", "MiB", (after / MIB,)),
-        Finding(FIGURE, "growth, share", "", (after / before - 1,), GROWTH),
+        Finding(FIGURE, "growth", SHARE, (after / before - 1,), GROWTH),
     ]
 
 

@@ -5,7 +5,7 @@ The device is slowed to some 1,300 rows/s, so that the generator keeps up with t
 
 from bench.device import SimulatedDevice
 from bench.figures.headline import REQUEST
-from bench.findings import Finding, Target, ratios
+from bench.findings import SHARE, Finding, Target, ratios
 from bench.limit import limit
 from bench.open_loop import Offered, poisson, sort_out
 from bench.runs import interleaved
@@ -53,11 +53,11 @@ def findings(nearly_full: list[Measurement], overload: list[Measurement], limit_
 
     return [
         row(f"p99 at {NEARLY_FULL:.0%} of the limit", "ms", before),
-        row(f"refused at {NEARLY_FULL:.0%} of the limit, share", "", refused_before),
+        row(f"refused at {NEARLY_FULL:.0%} of the limit", SHARE, refused_before),
         row(f"p99 of the accepted at {OVERLOAD:.0f} times the limit", "ms", accepted),
         row("the one over the other", "times", ratios(accepted, before), P99_OVER_NEARLY_FULL),
         row("refusals, p99, seen by the client", "ms", refused, REFUSAL_MS),
-        row("answered, share of the limit", "", goodput, GOODPUT),
+        row("answered, of the limit", SHARE, goodput, GOODPUT),
         row("without any answer, most in a run", "requests", (max(unanswered),), NONE_LOST),
         Finding(FIGURE, "the generator's own lag, p99", "ms", tuple(one.lag_p99_seconds * 1000 for one in overload)),
     ]

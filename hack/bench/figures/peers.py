@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bench import peer_environment
 from bench.device import bare_call_p50
 from bench.figures.headline import CLIENTS, DEVICE, REQUEST
-from bench.findings import Finding, ratios
+from bench.findings import SHARE, Finding, ratios
 from bench.limit import Limit, limit
 from bench.payload import Request
 from bench.peer_programs import Peer, beside_each, started
@@ -65,7 +65,7 @@ def findings(name: str, peer: Peer, visits: list[Visit], bare: list[Visit]) -> l
     shares = ratios([one.per_second for one in visits], [one.per_second for one in bare])
     added = tuple(one.alone_p50_ms - alone.alone_p50_ms for one, alone in zip(visits, bare, strict=True))
     return [
-        Finding(FIGURE, f"{who}: share of the limit", "", shares),
+        Finding(FIGURE, f"{who}: share of the limit", SHARE, shares),
         Finding(FIGURE, f"{who}: added p50, one client, over the bare call", "ms", added),
         Finding(FIGURE, f"{who}: CPU per request", "µs", tuple(one.cpu_microseconds for one in visits)),
     ]

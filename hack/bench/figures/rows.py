@@ -1,10 +1,11 @@
 """Share of the limit for AWS's published rows: every replayable one, or a handful that stands for all kinds."""
 
 import math
+from collections.abc import Sequence
 
 from bench.device import SimulatedDevice, of_row
 from bench.figures.headline import REQUEST, alternate
-from bench.findings import Finding, Target, ratios
+from bench.findings import SHARE, Finding, Target, ratios
 from bench.limit import limit
 from bench.scale import Scale
 from bench.servers import runtime
@@ -28,7 +29,21 @@ BATCHES_PER_RUN = 150
 
 def measure(scale: Scale) -> list[Finding]:
     chosen = replayable_rows() if scale.every_row else [find_row(name) for name in HANDFUL]
-    return [replayed(scale, row) for row in chosen]
+    found = [replayed(scale, row) for row in chosen]
+    return [*worst(found), *found]
+
+
+def worst(found: Sequence[Finding]) -> list[Finding]:
+    """The row that is furthest below, of those with each target."""
+    least = []
+    for what, target in ((f"of {LONG_BATCH_MS:g} ms a batch and more", SHARE_LONG), ("of less", SHARE_SHORT)):
+        alike = [finding for finding in found if finding.target == target]
+        if alike:
+            row = min(alike, key=lambda finding: finding.measured)
+            met = sum(finding.verdict == "met" for finding in alike)
+            name = f"{met} of {len(alike)} rows {what} reach their target; the least"
+            least.append(Finding(FIGURE, name, SHARE, row.runs, target))
+    return least
 
 
 def replayed(scale: Scale, row: DeviceRow) -> Finding:
@@ -45,7 +60,7 @@ def replayed(scale: Scale, row: DeviceRow) -> Finding:
     )
     caveats = "; ".join(sorted({loop.caveat for loop in loops if loop.caveat}))
     return Finding(
-        FIGURE, name, "", ratios([loop.per_second for loop in loops], limits), target_of(device), note=caveats
+        FIGURE, name, SHARE, ratios([loop.per_second for loop in loops], limits), target_of(device), note=caveats
     )
 
 
