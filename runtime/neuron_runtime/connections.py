@@ -10,6 +10,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+CONNECTION_ENDS = (
+    "head-timeout",
+    "body-timeout",
+    "reply-timeout",
+    "head-too-large",
+    "pipelined",
+    "invalid",
+    "evicted",
+    "surplus",
+)
+"""Every cause of ending a connection, or refusing what it says, that is counted."""
 SEARCH_SECONDS = 0.1
 """How often all connections are looked through for idle ones while every place is taken."""
 LINGER_SECONDS = 1.0
@@ -58,7 +69,7 @@ class _Seen:
 
 
 class Connections:
-    """All open ones. `count` is told why a connection was ended: a label of neuron_model_connections_ended."""
+    """All open ones. `count` is told why one was ended, in a word of CONNECTION_ENDS."""
 
     def __init__(self, limits: ConnectionLimits, count: Callable[[str], None]) -> None:
         self.limits = limits

@@ -10,6 +10,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge, Info
 
+from neuron_runtime.connections import CONNECTION_ENDS
 from neuron_runtime.errors import REFUSALS
 from neuron_runtime.health import WorkerState
 from neuron_runtime.hot_metrics import CounterFamily, FactGauge, HistogramFamily, HotCounter, HotHistogram
@@ -90,10 +91,11 @@ class Metrics:
         self.connections_ended = self._counters(
             "neuron_model_connections_ended",
             "Connections or requests ended for what they did or failed to do before a request could be read whole, and "
-            "for lack of room: head-timeout, body-timeout, reply-timeout, head-too-large, pipelined, invalid, evicted, "
-            "surplus.",
+            f"for lack of room: {', '.join(CONNECTION_ENDS)}.",
             "cause",
         )
+        for cause in CONNECTION_ENDS:
+            self.connections_ended.labels(cause)
 
     def _declare_durations(self) -> None:
         self.request_seconds = self._histograms(
