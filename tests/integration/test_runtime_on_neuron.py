@@ -1,17 +1,16 @@
-"""The torch_neuronx engine on an emulated node: one core per worker, its errors, and neuron-monitor's figures."""
+"""The torch_neuronx engine on an emulated node: one core per worker, and neuron-monitor's figures."""
 
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from emulator import BIN, STAND_INS
+from faulty_bundles import repacked
 from neuron_node import doubler_bundle, node_environment
 from runtime_server import RunningServer, ready, started, wait_until
 
@@ -38,11 +37,6 @@ def server(bundle: Path, busy_state: Path) -> Iterator[RunningServer]:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "node"
-
-
-@pytest.fixture
 def message(tmp_path: Path) -> Path:
     path = tmp_path / "termination-log"
     path.touch()
@@ -57,13 +51,6 @@ def ask(server: RunningServer, value: float = 1.0) -> httpx.Response:
     tensor = {"name": "values", "shape": [1, 3], "datatype": "FP32", "data": [value] * 3}
     with server.client() as client:
         return client.post("/v2/models/doubler/infer", json={"inputs": [tensor]})
-
-
-def inject(state: Path, fault: str, *options: str) -> None:
-    command = [sys.executable, "-m", "emulator.faults", str(state), "add", fault, *options]
-    paths = os.pathsep.join([str(BIN.parent.parent), str(STAND_INS)])
-    state.mkdir(parents=True, exist_ok=True)
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=True, stdout=subprocess.DEVNULL)
 
 
 def test_both_cores_serve_and_the_monitor_reports_them(server: RunningServer) -> None:
@@ -97,31 +84,14 @@ def test_a_killed_worker_gets_its_core_back(server: RunningServer) -> None:
     assert ask(server).status_code == 200
 
 
-def test_a_load_error_ends_the_pod_with_its_reason(bundle: Path, state: Path, message: Path) -> None:
-    """One row of the table in nrt, all the way from the native runtime's words; the others have unit tests."""
-    inject(state, "load_status=10")
-
-    told = _exit_message(bundle, node_environment(state, NEURON_RT_VISIBLE_CORES="0"), message)
-
-    assert told["reason"] == "CompilerVersionMismatch"
-
-
-def test_a_broken_core_is_given_up_and_the_other_serves_on(bundle: Path, state: Path) -> None:
-    variables = node_environment(state, NEURON_RT_VISIBLE_CORES="0-1")
-    with ready(*flags(bundle, "--neuron-monitor", "off"), environment=variables) as server:
-        wait_until(lambda: _ready_workers(server) == 2)
-        inject(state, "execution_status=1202", "--cores", "0")
-        wait_until(lambda: ask(server).status_code == 200 and _workers(server, "given-up") == 1)
-
-        assert server.get_status("/v2/health/ready") == 200
-        assert ask(server).status_code == 200
-
-
-def test_a_neuron_program_on_the_cpu_engine_says_what_to_do(bundle: Path, message: Path) -> None:
+def test_a_neuron_program_that_is_packed_as_one_for_the_cpu_says_what_to_do(
+    bundle: Path, message: Path, tmp_path: Path
+) -> None:
+    mislabeled = repacked(Path(shutil.copytree(bundle, tmp_path / "bundle")), {"target": "cpu"})
     variables = {"NEURON_RUNTIME_TERMINATION_MESSAGE_PATH": str(message)}
     with (
         pytest.raises(AssertionError, match="no line"),
-        started("--engine", "cpu", "--bundle", str(bundle), environment=variables) as server,
+        started("--engine", "cpu", "--bundle", str(mislabeled), environment=variables) as server,
     ):
         server.wait_for_line("never")
     told = json.loads(message.read_text())
