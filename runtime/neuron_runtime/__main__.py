@@ -4,6 +4,8 @@
 import importlib
 import sys
 
+from neuron_runtime import logs
+
 COMMANDS = {
     "serve": ("neuron_runtime.serving", "answer inference requests over HTTP"),
     "fetch": ("neuron_runtime.fetching", "bring a model bundle from s3://, https:// or pvc:// to a directory"),
@@ -32,7 +34,9 @@ def main() -> int:
         print(f"{told}{usage()}", file=sys.stderr)
         return 2
     module = importlib.import_module(COMMANDS[name][0])
-    return int(module.run(rest))
+    code = int(module.run(rest))
+    logs.finish()
+    return code
 
 
 if __name__ == "__main__":

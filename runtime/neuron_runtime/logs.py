@@ -4,8 +4,10 @@ Call sites pass a constant message and facts as `extra`; payloads never. Lines o
 """
 
 import logging
+import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import orjson
 
@@ -36,3 +38,12 @@ def set_up(level: str) -> None:
     ours = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=max(ours, logging.WARNING), handlers=[handler], force=True)
     logging.getLogger("neuron_runtime").setLevel(ours)
+
+
+def finish() -> None:
+    """Last of all: lines that nobody can take (a full disk, a closed pipe) must not become Python's exit code 120."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
