@@ -149,7 +149,6 @@ def test_a_client_that_cancels_in_a_batch_does_not_hurt_its_mates() -> None:
     with ready(*simulated("--cores", "1", "--max-batch-size", "8", "--in-flight", "1", service_ms=1000)) as server:
         with ThreadPoolExecutor(7) as threads, connected(server) as leaver:
             first = threads.submit(exchange, server, head("connection: close") + BODY)
-            wait_until(lambda: server.metric("neuron_model_queue_duration_seconds_count") >= 0)
             leaver.sendall(head() + BODY)
             mates = [threads.submit(exchange, server, head("connection: close") + BODY) for _ in range(6)]
             wait_until(lambda: server.metric("neuron_model_queue_rows") >= 1)
