@@ -43,5 +43,5 @@ def _wrk_version() -> str:
     try:
         words = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout.split()
     except FileNotFoundError:
-        return "no wrk"
+        return "the runtime's own bench, for lack of wrk"
     return " ".join(words[:2])

@@ -1,14 +1,16 @@
-"""Closed loops by Debian's `wrk`: written in C, so that the client leaves most of two CPUs to the server."""
+"""Closed loops by Debian's `wrk`: written in C, so that the client leaves most of two CPUs to the server.
 
-import dataclasses
+`closed_loop` calls it where it is installed.
+"""
+
 import os
 import re
 import resource
-import shutil
 import subprocess
 import tempfile
 
 from bench.errors import BenchError
+from bench.loops import ClosedLoop
 from bench.payload import Request
 from bench.process_tree import busy_seconds
 from bench.servers import Server
@@ -25,51 +27,19 @@ function done(summary, latency, requests)
 end
 """
 _RESULT = re.compile(r"RESULT requests=(\d+) us=(\d+) p50=(\d+) p99=(\d+) failed=(\d+) refused=(\d+)")
-GENERATOR_LIMIT = 0.95
-MACHINE_LIMIT = 0.97
 
 
-@dataclasses.dataclass(frozen=True)
-class ClosedLoop:
-    """One run. `generator_share` is the share of one CPU that wrk used, `machine_share` what of all CPUs was busy."""
-
-    requests: int
-    seconds: float
-    p50_seconds: float
-    p99_seconds: float
-    generator_share: float
-    machine_share: float
-
-    @property
-    def per_second(self) -> float:
-        return self.requests / self.seconds
-
-    @property
-    def caveat(self) -> str:
-        if self.generator_share > GENERATOR_LIMIT:
-            return "wrk was the limit"
-        if self.machine_share > MACHINE_LIMIT:
-            return "all CPUs were busy, the client's share included"
-        return ""
-
-
-def warm_up(server: Server, request: Request, *, clients: int, seconds: int) -> None:
-    """The same load, for nothing: caches fill, pools grow, and what fails now is nobody's result."""
-    _run(server, request, clients, seconds)
-
-
-def closed_loop(server: Server, request: Request, *, clients: int, seconds: int) -> ClosedLoop:
-    """`clients` connections, each sending its next request when the last is answered. BenchError on any failure."""
+def run(server: Server, request: Request, *, clients: int, seconds: int) -> ClosedLoop:
+    """BenchError when a single request was refused or failed."""
     began, busy = resource.getrusage(resource.RUSAGE_CHILDREN), busy_seconds()
-    output = _run(server, request, clients, seconds)
+    output = output_of(server, request, clients=clients, seconds=seconds)
     ended, busy = resource.getrusage(resource.RUSAGE_CHILDREN), busy_seconds() - busy
     cpu = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
     return parsed(output, server.name, cpu_seconds=cpu, busy_cpu_seconds=busy)
 
 
-def _run(server: Server, request: Request, clients: int, seconds: int) -> str:
-    if shutil.which("wrk") is None:
-        raise BenchError("wrk is not installed; on Debian: apt-get install wrk")
+def output_of(server: Server, request: Request, *, clients: int, seconds: int) -> str:
+    """What wrk prints, whether or not all went well."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_SCRIPT % request.body.decode())
         script.flush()

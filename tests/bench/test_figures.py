@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from bench.closed_loop import summarized
 from bench.device import SimulatedDevice, of_row
+from bench.errors import BenchError
 from bench.figures import FIGURES, cores, load, overload, rows
 from bench.findings import Finding
 from bench.payload import open_inference, plain_batch
@@ -122,6 +124,16 @@ def test_a_round_with_a_late_generator_does_not_count_and_is_told() -> None:
 
     assert {finding.verdict for finding in found if finding.target} == {"met"}
     assert found[0].note.startswith("1 of 3 runs are void: the generator")
+
+
+def test_without_wrk_the_same_is_read_from_our_own_generator() -> None:
+    answered = dataclasses.replace(measured(9.0, answered=4000), codes={200: 4000})
+
+    loop = summarized(answered, "server", busy_cpu_seconds=0.1)
+
+    assert (loop.per_second, loop.p50_seconds, loop.generator_share) == (4000.0, 0.009, 0.5)
+    with pytest.raises(BenchError, match="not every request was answered"):
+        summarized(measured(9.0), "server", busy_cpu_seconds=0.1)
 
 
 def test_every_server_is_sent_the_same_row() -> None:

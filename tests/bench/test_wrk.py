@@ -17,7 +17,7 @@ def test_a_summary_becomes_seconds_and_rates() -> None:
 
 
 def test_a_busy_generator_is_named_as_the_limit() -> None:
-    assert parsed(GOOD, "server", cpu_seconds=1.99, busy_cpu_seconds=1.99).caveat == "wrk was the limit"
+    assert parsed(GOOD, "server", cpu_seconds=1.99, busy_cpu_seconds=1.99).caveat == "the client was the limit"
 
 
 def test_a_busy_machine_is_named_as_the_limit() -> None:

@@ -1,7 +1,6 @@
 """`python -m bench` from end to end, at a size that says whether it works and nothing about speed."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from bench import results
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "hack")}
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
-needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="closed loops are driven by wrk")
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -23,7 +21,6 @@ def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
-@needs_wrk
 def test_smoke_run_prints_and_keeps_its_figures(tmp_path: Path) -> None:
     kept = tmp_path / "results.json"
 
@@ -39,7 +36,6 @@ def test_smoke_run_prints_and_keeps_its_figures(tmp_path: Path) -> None:
     assert set(loaded.scales.values()) == {"smoke"}
 
 
-@needs_wrk
 def test_every_server_is_ended_when_the_run_is_broken_off(tmp_path: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "bench", "--smoke", "headline", "--results", str(tmp_path / "results.json")],

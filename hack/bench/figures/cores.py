@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
+from bench.closed_loop import closed_loop, warm_up
 from bench.device import SimulatedDevice
 from bench.figures.headline import REQUEST
 from bench.findings import SHARE, Finding, Target, ratios
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
-from bench.wrk import closed_loop, warm_up
 
 FIGURE = "cores"
 FEW, MANY = 2, 24

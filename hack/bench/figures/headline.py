@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
+from bench.closed_loop import closed_loop, warm_up
 from bench.device import MODEL, of_row
 from bench.errors import BenchError
 from bench.findings import SHARE, Finding, Target, ratios
 from bench.limit import Limit, limit
+from bench.loops import ClosedLoop
 from bench.payload import open_inference
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
-from bench.wrk import ClosedLoop, closed_loop, warm_up
 from neuron_runtime.benchmark_rows import find_row
 
 FIGURE = "headline"

@@ -1,12 +1,12 @@
 """What the server adds for a client alone: its median over a bare device call and an empty echo of the same run."""
 
+from bench.closed_loop import closed_loop, warm_up
 from bench.device import bare_call_p50
 from bench.figures.headline import DEVICE, REQUEST
 from bench.findings import Finding, Target
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import echo, runtime
-from bench.wrk import closed_loop, warm_up
 
 FIGURE = "latency"
 ADDED = Target("at most", 0.35)

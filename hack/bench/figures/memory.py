@@ -1,10 +1,10 @@
 """Memory of the front process after very many requests, over what it was after a tenth of them."""
 
+from bench.closed_loop import closed_loop
 from bench.figures.headline import CLIENTS, DEVICE, REQUEST
 from bench.findings import SHARE, Finding, Target
 from bench.scale import Scale
 from bench.servers import Server, runtime
-from bench.wrk import closed_loop
 from cluster.progress import step
 
 FIGURE = "memory"

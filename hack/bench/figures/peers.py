@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bench import peer_environment
+from bench.closed_loop import closed_loop, warm_up
 from bench.device import bare_call_p50
 from bench.figures.headline import CLIENTS, DEVICE, REQUEST
 from bench.findings import SHARE, Finding, ratios
@@ -12,7 +13,6 @@ from bench.peer_programs import Peer, beside_each, started
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
-from bench.wrk import closed_loop, warm_up
 
 FIGURE = "peers"
 

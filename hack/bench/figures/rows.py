@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 
+from bench.closed_loop import warm_up
 from bench.device import SimulatedDevice, of_row
 from bench.figures.headline import REQUEST, alternate
 from bench.findings import SHARE, Finding, Target, ratios
 from bench.limit import limit
 from bench.scale import Scale
 from bench.servers import runtime
-from bench.wrk import warm_up
 from neuron_runtime.benchmark_rows import DeviceRow, find_row, replayable_rows
 
 FIGURE = "rows"

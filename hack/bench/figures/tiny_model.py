@@ -4,13 +4,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import peer_environment, tiny_model
+from bench.closed_loop import closed_loop, warm_up
 from bench.figures.headline import CLIENTS, DEVICE, REQUEST
 from bench.findings import Finding, Target, ratios
+from bench.loops import ClosedLoop
 from bench.peer_programs import Peer, beside_each, started
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
-from bench.wrk import ClosedLoop, closed_loop, warm_up
 
 FIGURE = "tiny-model"
 OVER_MLSERVER = Target("at least", 15)
