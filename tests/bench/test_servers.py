@@ -37,12 +37,12 @@ def test_the_echo_answers_and_is_gone_afterwards() -> None:
 
 
 def test_children_of_a_server_end_with_it() -> None:
+    pause = "import signal; signal.pause()"
     spawning = (
-        "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()']).pid, flush=True); input()"
+        f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', '{pause}']).pid, flush=True); {pause}"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", spawning],
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
