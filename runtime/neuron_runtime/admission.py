@@ -12,6 +12,14 @@ from typing import Self
 from neuron_runtime.errors import QueueFullError, TooLargeError
 
 LONGEST_RETRY_AFTER_SECONDS = 30
+SMALLEST_CAPACITY_ROWS = 256
+QUEUED_BATCHES_PER_WORKER = 32
+
+
+def capacity_rows(asked: int, batch_rows: int, row_bytes: int, most_bytes: int) -> int:
+    """How many rows may wait. `asked` 0 means the default; `batch_rows` is one full batch on every worker."""
+    rows = asked or max(SMALLEST_CAPACITY_ROWS, QUEUED_BATCHES_PER_WORKER * batch_rows)
+    return min(rows, max(batch_rows, most_bytes // row_bytes))
 
 
 class Admission:

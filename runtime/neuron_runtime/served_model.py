@@ -4,6 +4,7 @@ Made once at start from a bundle's manifest (or by the simulated engine, which n
 the batcher and the workers. Pure: it opens no file.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from neuron_runtime.bundle import (
     TensorSpec,
     TextSpec,
 )
+from neuron_runtime.tensors import DTYPES
 from neuron_runtime.termination import FatalError, Reason
 
 PLATFORMS = {
@@ -50,6 +52,14 @@ class ServedModel:
     @property
     def largest_batch_size(self) -> int:
         return max(bucket.batch_size for bucket in self.buckets)
+
+    @property
+    def largest_row_bytes(self) -> int:
+        """What one row's inputs take in the bucket with the largest rows."""
+        sizes = {spec.name: DTYPES[spec.datatype].itemsize for spec in self.inputs}
+        return max(
+            sum(sizes[name] * math.prod(shape[1:]) for name, shape in bucket.shapes.items()) for bucket in self.buckets
+        )
 
 
 def from_manifest(manifest: Manifest, engine: str, served_name: str | None, max_batch_size: int | None) -> ServedModel:

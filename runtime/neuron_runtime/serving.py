@@ -20,7 +20,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from neuron_runtime import __version__, logs
-from neuron_runtime.admission import Admission
+from neuron_runtime.admission import Admission, capacity_rows
 from neuron_runtime.artifacts import Bundle, load_bundle
 from neuron_runtime.batcher import Batcher, BatchLimits
 from neuron_runtime.benchmark_rows import DeviceRow, find_row
@@ -49,8 +49,6 @@ DEFAULT_IN_FLIGHT = 2
 COLLECTED_OBJECTS = 20_000
 SIMULATED_CORES = 2
 DEFAULT_SIMULATED_BATCH = 8
-SMALLEST_QUEUE_ROWS = 256
-QUEUED_BATCHES_PER_WORKER = 32
 
 
 def run(argv: Sequence[str]) -> int:
@@ -195,8 +193,9 @@ def assemble(
     pool = Pool(_start_message(settings, plan), environments, deadlines, metrics, settings.degraded_exit_seconds)
     limits = BatchLimits(plan.in_flight, settings.batch_window_microseconds / 1e6, settings.refuse_payload_seconds)
     batcher = Batcher(plan.model, pool, metrics, limits)
-    capacity = settings.queue_capacity_rows or max(
-        SMALLEST_QUEUE_ROWS, QUEUED_BATCHES_PER_WORKER * plan.model.largest_batch_size * len(plan.cores)
+    batch_rows = plan.model.largest_batch_size * len(plan.cores)
+    capacity = capacity_rows(
+        settings.queue_capacity_rows, batch_rows, plan.model.largest_row_bytes, settings.queue_capacity_bytes
     )
     service = Service(
         settings=settings,

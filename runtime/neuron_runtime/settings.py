@@ -67,6 +67,12 @@ class ServeSettings(BaseSettings):
         description="Rows that may wait for a core; more are refused with 429. 0: 32 full batches per worker, at least "
         "256 rows.",
     )
+    queue_capacity_bytes: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Memory that waiting rows may take. Where rows are large, as images are, fewer of them may wait "
+        "than queue_capacity_rows says: as many as fit, and at least one full batch per worker.",
+    )
     max_rows_per_request: int = Field(1024, ge=1, description="Rows one request may hold; more are refused with 413.")
     request_timeout_seconds: float = Field(
         30.0,

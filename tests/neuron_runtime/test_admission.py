@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuron_runtime.admission import Admission
+from neuron_runtime.admission import Admission, capacity_rows
 from neuron_runtime.errors import QueueFullError, TooLargeError
 
 
@@ -48,6 +48,20 @@ def test_rows_returned_by_a_lost_worker_are_never_refused() -> None:
     permit.returned(8)
 
     assert gate.waiting_rows == 16
+
+
+@pytest.mark.parametrize(
+    ("asked", "batch_rows", "row_bytes", "rows"),
+    [
+        pytest.param(0, 2, 64, 256, id="at least 256 by default"),
+        pytest.param(0, 64, 64, 2048, id="32 full batches for each worker"),
+        pytest.param(10, 64, 64, 10, id="as asked"),
+        pytest.param(0, 16, 1000, 100, id="as many large rows as fit into 100 kB"),
+        pytest.param(1000, 16, 90_000, 16, id="a full batch for each worker, whatever it takes"),
+    ],
+)
+def test_the_queue_holds(asked: int, batch_rows: int, row_bytes: int, rows: int) -> None:
+    assert capacity_rows(asked, batch_rows, row_bytes, most_bytes=100_000) == rows
 
 
 @settings(max_examples=50)

@@ -18,6 +18,7 @@ VALUES = {
     "in_flight": ("3", 3),
     "batch_window_microseconds": ("0", 0),
     "queue_capacity_rows": ("99", 99),
+    "queue_capacity_bytes": ("1000", 1000),
     "max_rows_per_request": ("7", 7),
     "request_timeout_seconds": ("1.5", 1.5),
     "drain_seconds": ("0", 0.0),
