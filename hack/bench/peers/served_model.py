@@ -49,8 +49,9 @@ class SharedDevice:
         """`path`: a file of at least 8 bytes for each core, zero at first."""
         self._service_seconds = service_seconds
         self._format = struct.Struct(f"<{cores}d")
-        self._file = path.open("r+b")
-        self._free_at = mmap.mmap(self._file.fileno(), self._format.size)
+        # Open for as long as the process lives.
+        self._file = os.open(path, os.O_RDWR)
+        self._free_at = mmap.mmap(self._file, self._format.size)
         self._threads = threading.Lock()
 
     def run(self, rows: Rows) -> Rows:
