@@ -54,8 +54,8 @@ def test_rows_returned_by_a_lost_worker_are_never_refused() -> None:
     ("asked", "batch_rows", "row_bytes", "rows"),
     [
         pytest.param(0, 2, 64, 256, id="at least 256 by default"),
-        pytest.param(0, 64, 64, 2048, id="32 full batches for each worker"),
-        pytest.param(10, 64, 64, 10, id="as asked"),
+        pytest.param(0, 64, 4, 2048, id="32 full batches for each worker"),
+        pytest.param(10, 64, 4, 10, id="as asked"),
         pytest.param(0, 16, 1000, 100, id="as many large rows as fit into 100 kB"),
         pytest.param(1000, 16, 90_000, 16, id="a full batch for each worker, whatever it takes"),
     ],
