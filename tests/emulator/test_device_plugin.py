@@ -47,11 +47,11 @@ class Kubelet:
             path.unlink()
 
     def await_both(self) -> dict[str, str]:
-        return dict(self.registered.get(timeout=20) for _ in range(2))
+        return dict(self.registered.get(timeout=60) for _ in range(2))
 
     def call(self, endpoint: str, method: str, request: Any) -> Any:
         with grpc.insecure_channel(f"unix://{self.directory / endpoint}") as channel:
-            return plugin_call(channel, method)(request, timeout=10)
+            return plugin_call(channel, method)(request, timeout=60)
 
     def _register(self, request: Any, _: object) -> Any:
         self.preferring[request.resource_name] = request.options.get_preferred_allocation_available
@@ -142,7 +142,7 @@ def test_health_follows_the_file(kubelet: Kubelet, tmp_path: Path) -> None:
     kubelet.await_both()
     unhealthy = tmp_path / "state" / "unhealthy"
     with grpc.insecure_channel(f"unix://{kubelet.directory / CORE_SOCKET}") as channel:
-        stream = plugin_call(channel, "ListAndWatch")(messages["Empty"](), timeout=20)
+        stream = plugin_call(channel, "ListAndWatch")(messages["Empty"](), timeout=60)
 
         def following() -> dict[str, str]:
             return {device.ID: device.health for device in next(stream).devices}
@@ -169,7 +169,7 @@ def test_sigterm_ends_it_and_removes_its_sockets(kubelet: Kubelet, plugin: "subp
 
     plugin.send_signal(signal.SIGTERM)
 
-    assert plugin.wait(timeout=20) == 0
+    assert plugin.wait(timeout=60) == 0
     assert [path.name for path in kubelet.directory.iterdir()] == [KUBELET_SOCKET]
 
 

@@ -11,7 +11,7 @@ from neuron_runtime.fetching.transfer import Request, fetch
 from runtime_builders import tensor_bundle
 from runtime_server import RunningServer, ready, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{SPAN}-01"

@@ -11,7 +11,7 @@ import pytest
 from runtime_builders import image_bundle, text_bundle
 from runtime_server import ready
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 CHECKS = (
     "not_a_server_error",

@@ -21,7 +21,7 @@ from neuron_runtime.benchmarking.targets import predict_target
 from runtime_builders import text_bundle
 from runtime_server import ready
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 MET, MISSED, UNUSABLE, VOID = range(4)
 WRK = Need("wrk", "wrk")

@@ -15,7 +15,7 @@ from image_files import file_of, noise
 from neuron_runtime.bundle import ImageSpec, TensorSpec
 from neuron_runtime.images import ImageEncoder
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = [(30, 40), (640, 333), (50, 60), (224, 224), (500, 225)]

@@ -19,7 +19,7 @@ from neuron_runtime.metrics import Metrics
 from neuron_runtime.neuron_monitor import NeuronMonitor, Pace
 from runtime_server import RunningServer, ready, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 NODE_NAME = "i-0123456789abcdef0.eu-west-1.compute.internal"
 PREFIX = "ml/doubler-0/doubler/"

@@ -22,7 +22,7 @@ from neuron_runtime.tensors import DTYPES, WITHOUT_JSON_FORM
 from oip_bundles import datatypes_bundle
 from runtime_server import RunningServer, ready
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 MODEL = "every"
 HALVES = sorted(WITHOUT_JSON_FORM)

@@ -15,7 +15,7 @@ from openai import OpenAI
 from runtime_builders import WIDTH, WORDS, text_bundle
 from runtime_server import RunningServer, ready, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 GOOD, DAY = WORDS.index("good"), WORDS.index("day")
 

@@ -27,7 +27,7 @@ from neuron_runtime.served_model import ServedModel
 from neuron_runtime.tensors import Array
 from runtime_builders import traced
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 TOLERANCE = 1e-5
 WIDTH, WORDS, PAD = 16, 40, 3

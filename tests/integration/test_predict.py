@@ -10,7 +10,7 @@ from image_files import as_base64, file_of, plain
 from runtime_builders import image_bundle, text_bundle
 from runtime_server import RunningServer, ready
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 RED, GREEN, BLUE = (file_of(plain(40, 30, color), "PNG") for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255)))
 LIKELY = {"label": "red", "confidence": 0.999909}

@@ -13,7 +13,7 @@ import pytest
 from runtime_builders import text_bundle
 from runtime_server import ready
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 ONE_ROW = {"name": "input", "shape": [1, 16], "datatype": "FP32", "data": list(range(16))}
 

@@ -23,7 +23,7 @@ from neuron_runtime.routes.exchange import Receive, Scope, Send, reply
 from neuron_runtime.settings import ServeSettings
 from runtime_server import RunningServer, ready
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 Address: TypeAlias = tuple[str, int]
 

@@ -19,7 +19,7 @@ import pytest
 
 from runtime_server import RunningServer, ready, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 INFER = b"/v2/models/simulated/infer"
 BODY = json.dumps({"inputs": [{"name": "input", "shape": [1, 16], "datatype": "FP32", "data": [1] * 16}]}).encode()

@@ -14,7 +14,7 @@ from faulty_bundles import repacked
 from neuron_node import doubler_bundle, node_environment
 from runtime_server import RunningServer, ready, started, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

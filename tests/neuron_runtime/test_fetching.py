@@ -32,7 +32,7 @@ def dest(tmp_path: Path) -> Path:
 
 
 def request(claim: Path, dest: Path, uri: str = URI, **more: Any) -> Request:
-    return Request(uri, dest, pvc_root=claim, timeout_seconds=5.0, **more)
+    return Request(uri, dest, pvc_root=claim, timeout_seconds=60.0, **more)
 
 
 def refusal(asked: Request) -> FatalError:
