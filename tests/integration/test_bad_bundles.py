@@ -12,7 +12,7 @@ from faulty_bundles import DoublePrecision, Transposed, bundle_of, repacked
 from runtime_builders import tensor_bundle
 from runtime_server import started
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 COMPILER = {"name": "neuronx-cc", "version": "2.26.6360.0"}
 GIB = 2**30

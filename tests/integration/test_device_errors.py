@@ -20,7 +20,7 @@ from faulty_bundles import repacked
 from neuron_node import doubler_bundle, node_environment
 from runtime_server import RunningServer, ready, started, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 PATIENCE_SECONDS = 120
 COMPILER = {"name": "neuronx-cc", "version": "2.26.6360.0"}

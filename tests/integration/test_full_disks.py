@@ -16,7 +16,7 @@ import pytest
 import neuron_runtime
 from runtime_server import STOP_SECONDS, RunningServer, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 COMMAND = (sys.executable, "-m", "neuron_runtime", "serve", "--host", "127.0.0.1")
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(neuron_runtime.__file__).parent.parent)}

@@ -82,7 +82,9 @@ def test_request_id_comes_back_and_is_made_when_missing(tensors: httpx.Client) -
         pytest.param({"shape": [1, 15]}, "shape [1, 15] does not match [-1, 16]", id="wrong shape"),
         pytest.param({"shape": [16]}, "shape [16] does not match [-1, 16]", id="wrong rank"),
         pytest.param({"shape": [0, 16], "data": []}, "has a size below 1", id="empty batch"),
-        pytest.param({"shape": "1,16"}, "inputs[0] ('input'): shape must be a list of whole numbers", id="shape no list"),
+        pytest.param(
+            {"shape": "1,16"}, "inputs[0] ('input'): shape must be a list of whole numbers", id="shape no list"
+        ),
         pytest.param(
             {"name": "x"}, "named 'x', which is no input of model 'simulated'; it takes input", id="unknown input"
         ),
@@ -93,7 +95,9 @@ def test_request_id_comes_back_and_is_made_when_missing(tensors: httpx.Client) -
         pytest.param({"data": [[1.0] * 8] * 2}, "is nested as [2, 8], its shape says [1, 16]", id="nested otherwise"),
         pytest.param({"data": [1e300] * 16}, "beyond the range of FP32", id="overflow"),
         pytest.param({"data": 5}, "must be a list", id="data no list"),
-        pytest.param({"parameters": {"binary_data_size": 64}}, "the header Inference-Header-Content-Length", id="binary"),
+        pytest.param(
+            {"parameters": {"binary_data_size": 64}}, "the header Inference-Header-Content-Length", id="binary"
+        ),
     ],
 )
 def test_infer_refuses_a_wrong_tensor(tensors: httpx.Client, changes: dict[str, Any], told: str) -> None:
@@ -154,7 +158,11 @@ def test_wrong_paths_say_what_is_there(tensors: httpx.Client, method: str, path:
 
 @pytest.mark.parametrize(
     ("length", "told"),
-    [("21", "is 21, but the body has 20 bytes"), ("-1", "must be a whole number"), ("9" * 99, "must be a whole number")],
+    [
+        ("21", "is 21, but the body has 20 bytes"),
+        ("-1", "must be a whole number"),
+        ("9" * 99, "must be a whole number"),
+    ],
 )
 def test_a_wrong_length_of_the_json_is_refused(tensors: httpx.Client, length: str, told: str) -> None:
     headers = {"Inference-Header-Content-Length": length}

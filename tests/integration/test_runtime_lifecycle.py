@@ -16,7 +16,7 @@ import pytest
 from runtime_builders import tensor_bundle
 from runtime_server import RunningServer, ready, started, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 PATIENT = ("--request-timeout-seconds", "120", "--execution-timeout-seconds", "600")
 INFER = "/v2/models/simulated/infer"

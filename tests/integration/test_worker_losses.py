@@ -15,7 +15,7 @@ from faulty_bundles import DEADLY, Crasher, Heavy, Hungry, bundle_of
 from runtime_server import RunningServer, ready, started, wait_until
 from worker_gate import WorkerGate
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 needs_cgroups = pytest.mark.skipif(not memory_cgroup.is_available(), reason="needs root and a memory controller")
 
 PATIENCE_SECONDS = 120
