@@ -16,6 +16,7 @@ from neuron_runtime.wire import schemas
 from neuron_runtime.wire.json_body import JsonObject
 
 JSON, TEXT, BINARY, FORM = "application/json", "text/plain", "application/octet-stream", "multipart/form-data"
+HTML = "text/html"
 TASK_STATUSES = (400, 408, 413, 429, 500, 503, 504)
 CONNECTION_STATUSES = (400, 408, 429, 431, 503)
 """What the connection answers by itself, whatever the path: `http_protocol` has the reasons. Always an Error."""
@@ -78,7 +79,7 @@ def document(facts: Facts, table: Iterable[PathRow]) -> JsonObject:
 
 
 def _operation(row: PathRow, described: Operation, facts: Facts) -> JsonObject:
-    name = row.template.strip("/").replace("{", "").replace("}", "").replace("/", "-").replace(".", "-")
+    name = row.template.strip("/").replace("{", "").replace("}", "").replace("/", "-").replace(".", "-") or "page"
     content: JsonObject = {
         "operationId": f"{row.method.lower()}-{name}",
         "summary": row.meaning,
@@ -191,6 +192,10 @@ def infer(facts: Facts) -> Operation:
     example = schemas.infer_example(facts.model)
     request = _json(schemas.infer_request(facts.model), **({"ones": example} if example else {})) | binary
     return _task("inference", request, _json(schemas.infer_reply(facts.model)) | binary, length)
+
+
+def page(facts: Facts) -> Operation:
+    return Operation("page", replies={200: {HTML: {"schema": schemas.STRING}}})
 
 
 def health(facts: Facts) -> Operation:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from neuron_runtime.errors import UnknownPathError
-from neuron_runtime.routes import openapi
+from neuron_runtime.routes import openapi, page
 from neuron_runtime.service import Service
 from neuron_runtime.wire import open_inference, openai
 from neuron_runtime.wire.json_body import dump
@@ -21,6 +21,10 @@ from neuron_runtime.wire.json_body import dump
 class Handlers:
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._page = page.render(service.model)
+
+    async def page(self, request: Request) -> Response:
+        return HTMLResponse(self._page.body, headers=self._page.headers)
 
     async def health(self, request: Request) -> Response:
         now = self._service.readiness()
@@ -117,6 +121,7 @@ PATHS = (
         openapi.infer,
     ),
     Path("POST", f"{_VERSION}/infer", "The same, naming the version.", Handlers.unknown_model, openapi.infer),
+    Path("GET", "/", "A page to try the model in a browser, and to see how it does.", Handlers.page, openapi.page),
     Path("GET", "/health", "200 while the model is served, else 503 with the reason.", Handlers.health, openapi.health),
     Path("GET", "/metrics", "Every metric, in Prometheus' text format.", Handlers.metrics, openapi.metrics),
     Path("GET", "/openapi.json", "This API as OpenAPI 3.1, for the served model.", Handlers.openapi, openapi.itself),
