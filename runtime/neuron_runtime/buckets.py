@@ -94,12 +94,19 @@ def pad_batch(parts: Sequence[Sequence[Array]], shapes: Sequence[Shape], pad_val
         if len(pieces) == 1 and pieces[0].shape == shape and pieces[0].flags.aligned:
             batch.append(pieces[0])
             continue
-        padded = np.full(shape, pad_value, dtype=pieces[0].dtype)
         row = 0
-        for piece in pieces:
-            padded[(slice(row, row + len(piece)), *(slice(size) for size in piece.shape[1:]))] = piece
-            row += len(piece)
-        padded[row:] = padded[row - 1]
+        if all(piece.shape[1:] == shape[1:] for piece in pieces):
+            padded = np.empty(shape, pieces[0].dtype)
+            for piece in pieces:
+                padded[row : row + len(piece)] = piece
+                row += len(piece)
+        else:
+            padded = np.full(shape, pad_value, dtype=pieces[0].dtype)
+            for piece in pieces:
+                padded[(slice(row, row + len(piece)), *(slice(size) for size in piece.shape[1:]))] = piece
+                row += len(piece)
+        if row < len(padded):
+            padded[row:] = padded[row - 1]
         batch.append(padded)
     return batch
 

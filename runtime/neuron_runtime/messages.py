@@ -1,7 +1,8 @@
-"""What the front process and a worker say to each other: frozen dataclasses and arrays in length-prefixed frames. Pure.
+"""What the front process and a worker say to each other: dataclasses and arrays in length-prefixed frames. Pure.
 
-A frame is two little-endian 32-bit lengths, a JSON header and the arrays' raw bytes. No pickle: a worker that was
-driven out of its mind by a program must not be able to run code in the front process.
+A frame is two little-endian 32-bit lengths, a header and the arrays' raw bytes. The header is JSON; the two messages of
+every batch, Run and Result, have one of fixed fields, which costs a third. No pickle: a worker that was driven out of
+its mind by a program must not be able to run code in the front process.
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 import orjson
 
-from neuron_runtime.tensors import Array
+from neuron_runtime.tensors import DTYPES, Array
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 _LENGTHS = struct.Struct("<II")
@@ -44,7 +45,7 @@ class Program:
     shapes: Sequence[Sequence[int]]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Run:
     """Front → worker: one device batch of `parts` pieces. Arrays: every input of the first piece, then the next."""
 
@@ -74,7 +75,7 @@ class Progress:
     bucket_seconds: Sequence[float] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Result:
     """Worker → front: the batch's outputs, padding rows removed."""
 
@@ -105,9 +106,7 @@ class Fatal:
 
 
 Message: TypeAlias = Start | Run | Ping | Pong | Progress | Result | Failed | Fatal
-_KINDS: Mapping[str, type[Message]] = {
-    kind.kind: kind for kind in (Start, Run, Ping, Pong, Progress, Result, Failed, Fatal)
-}
+_KINDS: Mapping[str, type[Message]] = {kind.kind: kind for kind in (Start, Ping, Pong, Progress, Failed, Fatal)}
 
 
 @dataclass(slots=True)
@@ -116,28 +115,66 @@ class Frame:
     arrays: Sequence[Array]
 
 
+_RUN_TAG, _RESULT_TAG = b"R", b"A"
+"""A JSON header starts with a brace."""
+_RUN = struct.Struct("<cQHHH")
+_RESULT = struct.Struct("<cQdH")
+_DTYPES = tuple({dtype.str: dtype for dtype in DTYPES.values()}.values())
+_DTYPE_CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
+_MOST_DIMENSIONS = 16
+_SHAPES = tuple(struct.Struct(f"<BB{dimensions}I") for dimensions in range(_MOST_DIMENSIONS + 1))
+
+
 def encode(message: Message, arrays: Sequence[Array] = ()) -> list[Buffer]:
-    """The frame as buffers to be written one after another; C-contiguous arrays are not copied."""
-    described = [(array.dtype.str, array.shape) for array in arrays]
-    header = orjson.dumps({"kind": message.kind, "body": message, "arrays": described})
-    payload: list[Buffer] = [np.ascontiguousarray(array).data.cast("B") for array in arrays if array.size]
-    return [_LENGTHS.pack(len(header), sum(len(part) for part in payload)) + header, *payload]
+    """The frame as buffers to be written one after another; C-contiguous arrays are not copied.
+
+    Only Run and Result carry arrays, of the datatypes and at most 16 dimensions.
+    """
+    if isinstance(message, Run):
+        header = _RUN.pack(_RUN_TAG, message.batch, message.bucket, message.parts, len(arrays))
+    elif isinstance(message, Result):
+        header = _RESULT.pack(_RESULT_TAG, message.batch, message.device_seconds, len(arrays))
+    else:
+        assert not arrays, f"{message.kind} carries no arrays"
+        header = orjson.dumps({"kind": message.kind, "body": message})
+    payload: list[Buffer] = []
+    payload_bytes = 0
+    for array in arrays:
+        shape = array.shape
+        header += _SHAPES[len(shape)].pack(_DTYPE_CODES[array.dtype], len(shape), *shape)
+        if array.size:
+            payload.append(np.ascontiguousarray(array).data.cast("B"))
+            payload_bytes += array.nbytes
+    return [_LENGTHS.pack(len(header), payload_bytes) + header, *payload]
 
 
 def decode(header: Buffer, payload: Buffer) -> Frame:
     """The frame from its two parts; the arrays are views of `payload`."""
+    tag = header[0]
+    if tag == _RUN_TAG[0]:
+        _, batch, bucket, parts, count = _RUN.unpack_from(header)
+        return Frame(Run(batch, bucket, parts), _arrays(header, _RUN.size, count, payload))
+    if tag == _RESULT_TAG[0]:
+        _, batch, device_seconds, count = _RESULT.unpack_from(header)
+        return Frame(Result(batch, device_seconds), _arrays(header, _RESULT.size, count, payload))
     document = orjson.loads(header)
-    arrays: list[Array] = []
-    offset = 0
-    for name, shape in document["arrays"]:
-        dtype = np.dtype(name)
-        count = math.prod(shape)
-        arrays.append(np.frombuffer(payload, dtype=dtype, count=count, offset=offset).reshape(shape))
-        offset += count * dtype.itemsize
     body = document["body"]
     if document["kind"] == Start.kind:
         body["programs"] = [Program(**program) for program in body["programs"]]
-    return Frame(_KINDS[document["kind"]](**body), arrays)
+    return Frame(_KINDS[document["kind"]](**body), ())
+
+
+def _arrays(header: Buffer, at: int, count: int, payload: Buffer) -> list[Array]:
+    arrays: list[Array] = []
+    offset = 0
+    for _ in range(count):
+        dtype, form = _DTYPES[header[at]], _SHAPES[header[at + 1]]
+        _, _, *shape = form.unpack_from(header, at)
+        array = np.frombuffer(payload, dtype, math.prod(shape), offset).reshape(shape)
+        arrays.append(array)
+        at += form.size
+        offset += array.nbytes
+    return arrays
 
 
 def frame_lengths(prefix: Buffer) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from neuron_runtime.messages import (
     Start,
     encode,
 )
+from neuron_runtime.tensors import DTYPES
 
 START = Start("cpu", "/model", ["FP32"], ["FP32"], [Program("a.pt", [[1, 2]])], [0], 2, {"service_seconds": 0.1})
 
@@ -54,6 +55,15 @@ def test_arrays_come_back_from_pieces_of_any_size(rows: list[int], step: int) ->
 
     assert [frame.message.kind for frame in frames] == ["run", "ping"]
     assert [found.tolist() for found in frames[0].arrays] == [array.tolist() for array in arrays]
+
+
+@pytest.mark.parametrize("datatype", DTYPES)
+def test_every_datatype_and_rank_comes_back(datatype: str) -> None:
+    arrays = [np.ones((1,) * rank + (3,), dtype=DTYPES[datatype]) for rank in range(5)] * 60
+    (frame,) = FrameReader().feed(b"".join(encode(Result(2**40, 0.5), arrays)))
+
+    assert frame.message == Result(2**40, 0.5)
+    assert [(found.dtype, found.shape) for found in frame.arrays] == [(array.dtype, array.shape) for array in arrays]
 
 
 def test_a_slice_that_is_not_contiguous_is_sent_as_what_it_shows() -> None:
