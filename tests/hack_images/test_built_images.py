@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 LIMITS_MB = {"operator": 200, "runtime": 250}
 IMPORTS = {
     "operator": "kopf, aiohttp, pydantic_settings, prometheus_client, yaml, neuron_operator.process",
-    "runtime": "botocore.session, httptools, numpy, orjson, PIL.Image, tokenizers, uvicorn, uvloop, neuron_runtime.serving",
+    "runtime": "botocore.session, httptools, numpy, orjson, PIL.Image, tokenizers, uvicorn, uvloop, "
+    "neuron_runtime.serving",
 }
 Enter = Callable[..., "subprocess.CompletedProcess[str]"]
 
