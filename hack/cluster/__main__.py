@@ -109,6 +109,7 @@ def show_kubeconfig(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def build(settings: Settings, arguments: argparse.Namespace) -> None:
+    packages.ensure(packages.FOR_INTEGRATION)
     binaries.build(settings)
     if shutil.which("gcc"):
         pause_image.pause_archive(settings)
@@ -141,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
     halt.add_argument("component")
     halt.add_argument("--kill", action="store_true", help="SIGKILL at once")
     command("start", start, "start one process of the cluster again", changes=True).add_argument("component")
-    command("build", build, "build the programs", changes=True)
+    command("build", build, "build the programs, and install what the integration tests need", changes=True)
     command("bin", show_binaries, "print the folder of the programs")
     command("kubeconfig", show_kubeconfig, "print the path of the kubeconfig")
     return top

@@ -40,6 +40,10 @@ FOR_CLUSTER = (
     Need("curl", "curl"),  # the demo asks the model with it
 )
 FOR_IMAGES = (Need("buildah", "buildah"),)
+FOR_INTEGRATION = (
+    Need("chromium", "chromium"),  # the page at / is tried in it
+    Need("curl", "curl"),  # and the commands that the page shows
+)
 
 
 def missing_packages(needs: Iterable[Need]) -> tuple[str, ...]:

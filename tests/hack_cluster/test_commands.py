@@ -1,12 +1,13 @@
 """The command line without a cluster: every mistake ends with what, where and what next, and exit code 1."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cluster import commands
+from cluster import commands, packages
 from cluster.__main__ import main
 from cluster.errors import ClusterError
 
@@ -49,6 +50,15 @@ def test_mistake_is_told_with_what_to_do_next(
     first, _, last = err.partition("\n  next: ")
     assert what in first
     assert next_step in last
+
+
+def test_build_asks_for_what_the_integration_tests_need(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "FOR_INTEGRATION", (packages.Need("chromium", "no-such-program-anywhere"),))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    code, _, err = tool("build")
+    assert code == 1
+    assert "this machine lacks chromium" in err
+    assert "apt-get install -y --no-install-recommends chromium" in err
 
 
 def test_program_that_fails_is_told_with_its_last_words() -> None:
