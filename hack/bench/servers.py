@@ -76,9 +76,10 @@ def all_workers_ready(metrics: str) -> bool:
     return workers.pop("ready", 0.0) > 0 and not any(workers.values())
 
 
-def echo() -> contextlib.AbstractContextManager[Server]:
-    """An empty uvicorn ASGI application: what HTTP costs here when nothing is done."""
-    return running(Program("echo", [sys.executable, "-m", "bench.echo"], own_environment(), "/", _ECHO_PORT))
+def echo(service_ms: float | None = None) -> contextlib.AbstractContextManager[Server]:
+    """An empty uvicorn ASGI application: what HTTP costs here when nothing is done, or nothing but one device call."""
+    command = [sys.executable, "-m", "bench.echo", *([] if service_ms is None else [str(service_ms)])]
+    return running(Program("echo", command, own_environment(), "/", _ECHO_PORT))
 
 
 def own_environment() -> dict[str, str]:
