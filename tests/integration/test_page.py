@@ -209,6 +209,36 @@ def test_a_tensor_request_is_ready_to_be_sent_and_edited(server_of: ServerOf, vi
     expect(send(page).locator("pre").first).to_contain_text('"data": [2, 4, 7]')
 
 
+def altered(facts: str, other: str) -> Callable[[Page], object]:
+    """The page as it would be for another model: what its script is told is changed on the way."""
+
+    def alter(route: Route) -> None:
+        reply = route.fetch()
+        assert facts in reply.text()
+        route.fulfill(response=reply, body=reply.text().replace(facts, other))
+
+    return lambda page: page.route("**/", alter)
+
+
+def test_inputs_too_large_to_be_written_out_are_sent_as_zeros(server_of: ServerOf, visit: Visit) -> None:
+    page = visit(server_of("Tensor"), altered('"shape":[1,3]', '"shape":[2,1500]'))
+    expect(page.get_by_text("Too large to write out")).to_be_visible()
+    assert "data" not in json.loads(page.get_by_label("Request").input_value())["inputs"][0]
+
+    with page.expect_request("**/infer") as asked:
+        answer = send(page)
+    assert json.loads(asked.value.post_data or "")["inputs"][0]["data"] == [0] * 3000
+    expect(answer.locator(".error")).to_contain_text("400 Bad Request")
+    expect(answer.locator(".curl")).to_contain_text("-d @request.json")
+
+
+def test_a_model_without_a_form_in_json_says_so_in_place_of_the_form(server_of: ServerOf, visit: Visit) -> None:
+    page = visit(server_of("Tensor"), altered('"hasJson":true', '"hasJson":false'))
+
+    expect(page.locator("form")).to_have_text(re.compile("^FP16 and BF16 have no form in JSON"))
+    expect(page.locator("#state")).to_have_text("Ready")
+
+
 def test_what_the_server_took_its_time_for_is_shown(server_of: ServerOf, visit: Visit) -> None:
     timing = send(visit(server_of("Tensor"))).locator(".timing")
 
@@ -337,7 +367,8 @@ def test_a_server_that_does_not_answer_is_asked_less_and_less(server_of: ServerO
 
     def refuse(page: Page) -> None:
         page.clock.install()
-        page.route("**/metrics", lambda route: (asked.append(route.request.url), route.abort()))
+        page.on("request", lambda request: asked.append(request.url) if "/metrics" in request.url else None)
+        page.route("**/metrics", lambda route: route.abort())
 
     page = visit(server_of("Tensor"), refuse)
     expect(page.get_by_role("alert")).to_be_visible()
