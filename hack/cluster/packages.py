@@ -42,6 +42,7 @@ FOR_CLUSTER = (
 FOR_IMAGES = (Need("buildah", "buildah"),)
 FOR_INTEGRATION = (
     Need("chromium", "chromium"),  # the page at / is tried in it
+    Need("wrk", "wrk"),  # the bench command's figures are held against it
     Need("curl", "curl"),  # and the commands that the page shows
 )
 
