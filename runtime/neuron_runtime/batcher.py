@@ -34,6 +34,8 @@ from neuron_runtime.tickets import Answer, Part, Ticket
 
 UNKNOWN_SERVICE_SECONDS = 0.001
 MOST_KNOWN_FITS = 4096
+TIMER_SECONDS = 0.001
+"""uvloop's timers count whole milliseconds."""
 _SMOOTHING = 0.1
 
 
@@ -92,6 +94,7 @@ class Batcher:
         self._next_batch = 0
         self._pump_is_due = False
         self._wake: asyncio.TimerHandle | None = None
+        self._suspects_wake: asyncio.TimerHandle | None = None
         self._batch_seconds_per_row = UNKNOWN_SERVICE_SECONDS
 
     @property
@@ -216,8 +219,6 @@ class Batcher:
             ticket.start_over()
             self._suspects.append(ticket)
             self._metrics.retries.inc()
-            # Nothing else will wake the pump when its patience with a missing second worker ends.
-            asyncio.get_running_loop().call_later(max(0.0, ticket.patience_ends - time.monotonic()), self._pump_soon)
 
     def _finish(self, batch_id: int) -> Batch:
         batch = self._running.pop(batch_id)
@@ -263,7 +264,9 @@ class Batcher:
         if self._isolated is None or self._rooms.calls_of(self._isolated) is None:
             self._isolated = None
             room = self._rooms.least_busy_of_all()
-            if room is None or not fleet.may_run_suspect(now, self._suspects[0].patience_ends):
+            patience_ends = self._suspects[0].patience_ends
+            if room is None or not fleet.may_run_suspect(now, patience_ends):
+                self._wake_for_suspects(patience_ends - now)
                 return
             self._rooms.hold(room)
             self._isolated = room
@@ -287,11 +290,18 @@ class Batcher:
         pieces = stack_rows([part.arrays for part in parts])
         room.submit(self._next_batch, choice.bucket, len(pieces), [array for piece in pieces for array in piece])
 
+    def _wake_for_suspects(self, seconds: float) -> None:
+        """Nothing else may happen until the first one's patience with a missing second worker ends."""
+        if self._suspects_wake is not None:
+            self._suspects_wake.cancel()
+        # A little later: timers are rounded, and one that fires too early would be the last.
+        if seconds > 0:
+            self._suspects_wake = asyncio.get_running_loop().call_later(seconds + TIMER_SECONDS, self._pump)
+
     def _wake_at(self, until: float, now: float) -> None:
-        # uvloop's timers count whole milliseconds: less than one is waited for by the next arrival alone.
         if self._wake is not None:
             self._wake.cancel()
-        self._wake = asyncio.get_running_loop().call_later(max(0.001, until - now), self._pump)
+        self._wake = asyncio.get_running_loop().call_later(max(TIMER_SECONDS, until - now), self._pump)
 
 
 def _tickets(batch: Batch) -> list[Ticket]:
