@@ -124,7 +124,12 @@ bench-full: setup ## The same for every row of AWS's table and a million request
 .PHONY: integration
 integration: setup ## Against a real API server, S3 server and runtime processes
 	@$(RUN) cluster build
-	$(PY) -m pytest -q -m integration $(if $(K),-k "$(K)")
+	$(PY) -m pytest -q -m integration --ignore tests/integration/test_page.py $(if $(K),-k "$(K)")
+
+.PHONY: browser
+browser: setup ## The runtime's page in headless Chromium, in a process of its own: the driver brings its own event loop
+	@$(RUN) cluster build
+	$(PY) -m pytest -q -p no:asyncio tests/integration/test_page.py $(if $(K),-k "$(K)")
 
 .PHONY: e2e
 e2e: setup ## Stories on the real cluster (CASE=expression picks some)
@@ -135,4 +140,4 @@ verify-on-hardware: ## On an Inf2 instance: the emulator's contract tests on sil
 	@PYTHONPATH=hack $(HARDWARE_PYTHON) -m hardware $(if $(EMULATED),--emulated) $(if $(K),--only "$(K)")
 
 .PHONY: test
-test: check verify integration e2e ## Everything CI runs
+test: check verify integration browser e2e ## Everything CI runs
