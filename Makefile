@@ -129,7 +129,7 @@ integration: setup ## Against a real API server, S3 server and runtime processes
 .PHONY: browser
 browser: setup ## The runtime's page in headless Chromium, in a process of its own: the driver brings its own event loop
 	@$(RUN) cluster build
-	$(PY) -m pytest -q -p no:asyncio tests/integration/test_page.py $(if $(K),-k "$(K)")
+	$(PY) -m pytest -q tests/integration/test_page.py $(if $(K),-k "$(K)")
 
 .PHONY: e2e
 e2e: setup ## Stories on the real cluster (CASE=expression picks some)
