@@ -9,7 +9,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from typing import TypeAlias
 
 from neuron_runtime.batch_policy import Buckets, Decision, Limits, Take, Wait, decide
 
@@ -76,21 +76,30 @@ class Run:
     ended_at: float = 0.0
 
 
-class _Kind(IntEnum):
-    ARRIVES = 0
-    DONE = 1
-    WAKES = 2
+@dataclass(frozen=True)
+class _Done:
+    """The front learns that a call has ended."""
+
+    core: Core
+    picks: Sequence[tuple[Request, int]]
+
+
+class _Wake:
+    """The time that a decision asked to wait for."""
+
+
+_Event: TypeAlias = Arrival | _Done | _Wake
 
 
 class Simulation:
-    """`clients` > 0 makes a closed loop: each sends its next request when it has its answer, until `seconds`."""
+    """One run: `open_loop` with arrivals as given, or `closed_loop` with clients that ask again once answered."""
 
     def __init__(self, device: Device, buckets: Buckets, limits: Limits) -> None:
         self._device = device
         self._buckets = buckets
         self._limits = limits
         self._queue: deque[Request] = deque()
-        self._events: list[tuple[float, int, _Kind, object]] = []
+        self._events: list[tuple[float, int, _Event]] = []
         self._order = itertools.count()
         self._clients_until = 0.0
         self._run = Run(cores=[Core(index) for index in range(device.cores)])
@@ -105,44 +114,43 @@ class Simulation:
 
     def open_loop(self, arrivals: Sequence[Arrival]) -> Run:
         for arrival in arrivals:
-            self._at(arrival.at, _Kind.ARRIVES, arrival)
+            self._at(arrival.at, arrival)
         return self._until_over()
 
     def closed_loop(self, clients: int, seconds: float) -> Run:
         self._clients_until = seconds
         for _ in range(clients):
-            self._at(0.0, _Kind.ARRIVES, Arrival(0.0))
+            self._at(0.0, Arrival(0.0))
         return self._until_over()
 
     def _until_over(self) -> Run:
         while self._events:
             now = self._events[0][0]
-            for kind, what in self._due(now):
-                self._happen(now, kind, what)
+            for event in self._due(now):
+                self._happen(now, event)
             self._pump(now)
             self._run.ended_at = now
         return self._run
 
-    def _due(self, now: float) -> Iterator[tuple[_Kind, object]]:
+    def _due(self, now: float) -> Iterator[_Event]:
         while self._events and self._events[0][0] <= now:
-            _, _, kind, what = heapq.heappop(self._events)
-            yield kind, what
+            yield heapq.heappop(self._events)[2]
 
-    def _happen(self, now: float, kind: _Kind, what: object) -> None:
-        if isinstance(what, Arrival):
-            self._limits.arrived(now, what.rows)
-            request = Request(len(self._run.requests), now, what.rows, what.fits, what.rows, rows_left=what.rows)
+    def _happen(self, now: float, event: _Event) -> None:
+        if isinstance(event, Arrival):
+            rows = event.rows
+            self._limits.arrived(now, rows)
+            request = Request(len(self._run.requests), now, rows, event.fits, rows, rows_left=rows)
             self._run.requests.append(request)
             self._queue.append(request)
-        elif isinstance(what, tuple):
-            core, picks = what
-            core.calls -= 1
-            for request, rows in picks:
+        elif isinstance(event, _Done):
+            event.core.calls -= 1
+            for request, rows in event.picks:
                 request.rows_left -= rows
                 if request.rows_left == 0:
                     request.answered_at = now
                     if now < self._clients_until:
-                        self._at(now, _Kind.ARRIVES, Arrival(now))
+                        self._at(now, Arrival(now))
 
     def _pump(self, now: float) -> None:
         while True:
@@ -157,7 +165,7 @@ class Simulation:
                 continue
             self._run.steps.append(Step(now, waiting_rows, decision))
             if isinstance(decision, Wait):
-                self._at(max(decision.until, now), _Kind.WAKES, None)
+                self._at(max(decision.until, now), _Wake())
             return
 
     def _start(self, now: float, waiting_rows: int, take: Take[Request]) -> None:
@@ -172,7 +180,7 @@ class Simulation:
                 request.started_at = starts_at
             request.rows_waiting -= rows
         self._run.steps.append(Step(now, waiting_rows, take, core.index, starts_at))
-        self._at(core.free_at + self._device.hop_seconds, _Kind.DONE, (core, take.picks))
+        self._at(core.free_at + self._device.hop_seconds, _Done(core, take.picks))
 
-    def _at(self, when: float, kind: _Kind, what: object) -> None:
-        heapq.heappush(self._events, (when, next(self._order), kind, what))
+    def _at(self, when: float, event: _Event) -> None:
+        heapq.heappush(self._events, (when, next(self._order), event))
