@@ -12,7 +12,7 @@ from neuron_operator.health import Health
 from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics, ModelCollector
 from neuron_operator.nodes import NodeWatch
-from neuron_operator.process import _set, kopf_settings
+from neuron_operator.watching import _set, kopf_settings
 from neuron_operator.workqueue import WorkQueue
 
 

@@ -53,9 +53,12 @@ class Reason(StrEnum):
     PROBE_FAILING = "ProbeFailing"
     EVICTED = "Evicted"
     ROLLOUT_STALLED = "RolloutStalled"
+    ROLLOUT_WOULD_LOSE_CORES = "RolloutWouldLoseCores"
     QUOTA_EXCEEDED = "QuotaExceeded"
     NAME_CONFLICT = "NameConflict"
     CHILD_REJECTED = "ChildRejected"
+    CHILD_CONFLICT = "ChildConflict"
+    CONFLICTING_AUTOSCALER = "ConflictingAutoscaler"
     INVALID_SPEC = "InvalidSpec"
 
 

@@ -130,6 +130,11 @@ MEANINGS: dict[Reason, Meaning] = {
         "The new version made no progress within spec.rollout.progressDeadlineSeconds; the old one serves on.",
         "Correct what the message names, or go back to the former spec.",
     ),
+    Reason.ROLLOUT_WOULD_LOSE_CORES: Meaning(
+        ROLLOUT,
+        "Replacing a pod in place would free cores that another waiting pod can take first; the rollout is held.",
+        "Add capacity, give the model a priorityClassName, or accept it with spec.rollout.acceptCoreLoss.",
+    ),
     Reason.QUOTA_EXCEEDED: Meaning(ROLLOUT, "A ResourceQuota forbids the pods.", "Raise the quota or ask for less."),
     Reason.NAME_CONFLICT: Meaning(
         ROLLOUT,
@@ -138,6 +143,16 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.CHILD_REJECTED: Meaning(
         FINAL, "The API server refuses a rendered object.", "Correct the field of the spec that the message names."
+    ),
+    Reason.CHILD_CONFLICT: Meaning(
+        ROLLOUT,
+        "Somebody else keeps changing a field that the operator renders; after several repairs it is left to them.",
+        "Stop the manager that the message names from writing that field.",
+    ),
+    Reason.CONFLICTING_AUTOSCALER: Meaning(
+        ROLLOUT,
+        "An autoscaler aims at the Deployment, whose replicas the operator owns.",
+        "Aim it at the NeuronModel, which has a scale subresource.",
     ),
     Reason.INVALID_SPEC: Meaning(
         FINAL,
