@@ -71,11 +71,11 @@ class Credentials:
 class Cluster(Protocol):
     """What the reconcile needs from the API server, and no more."""
 
-    async def apply(self, body: Body, uid: str | None) -> Body:
-        """Server-side apply with force to the object of that uid; without one it must not exist yet."""
+    async def apply(self, body: Body, live: Body | None) -> Body:
+        """Server-side apply with force, unless the object has changed since `live`; without one it must not exist."""
 
-    async def set_owners(self, ref: Ref, uid: str, owners: list[Body]) -> Body:
-        """Replace the owner references of that very object."""
+    async def set_owners(self, ref: Ref, live: Body, owners: list[Body]) -> Body:
+        """Replace the owner references, unless the object has changed since."""
 
     async def replace_lists(self, live: Body, lists: Mapping[str, list[Any]]) -> Body:
         """Replace what the JSON pointers lead to, unless the object has changed since."""
@@ -83,7 +83,7 @@ class Cluster(Protocol):
     async def get(self, ref: Ref) -> Body:
         """The object as it is now."""
 
-    async def apply_alone(self, body: Body, uid: str) -> Body:
+    async def apply_alone(self, body: Body, live: Body) -> Body:
         """Apply, and give up whatever an earlier patch of ours left us owning besides."""
 
     async def delete(self, ref: Ref, uid: str) -> None:
@@ -132,15 +132,15 @@ class ApiCluster:
     async def close(self) -> None:
         await self._client.close()
 
-    async def apply(self, body: Body, uid: str | None) -> Body:
+    async def apply(self, body: Body, live: Body | None) -> Body:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         # No object ever has version 1: the apply creates, or fails with a conflict when something of that name exists.
-        precondition = {"uid": uid} if uid else {"resourceVersion": "1"}
+        precondition = _as_read(live) if live is not None else {"resourceVersion": "1"}
         body = {**body, "metadata": {**body["metadata"], **precondition}}
         return await self._request("PATCH", Ref.of(body), query=query, body=body, content_type=APPLY)
 
-    async def set_owners(self, ref: Ref, uid: str, owners: list[Body]) -> Body:
-        patch = {"metadata": {"uid": uid, "ownerReferences": owners}}
+    async def set_owners(self, ref: Ref, live: Body, owners: list[Body]) -> Body:
+        patch = {"metadata": {**_as_read(live), "ownerReferences": owners}}
         query = {"fieldManager": FIELD_MANAGER}
         return await self._request("PATCH", ref, query=query, body=patch, content_type=MERGE)
 
@@ -149,8 +149,8 @@ class ApiCluster:
         patch = [version, *({"op": "replace", "path": path, "value": value} for path, value in lists.items())]
         return await self._patch(live, patch)
 
-    async def apply_alone(self, body: Body, uid: str) -> Body:
-        applied = await self.apply(body, uid)
+    async def apply_alone(self, body: Body, live: Body) -> Body:
+        applied = await self.apply(body, live)
         owners = applied["metadata"].get("managedFields", [])
         # A field that another entry of ours owns too would stay when we stop applying it.
         kept = [o for o in owners if o.get("operation") == "Apply" or o["manager"] != FIELD_MANAGER]
@@ -253,6 +253,12 @@ class ApiCluster:
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
             response = await self._client.rest_client.request(method, url, headers=headers, body=body)
             return response.status, response.headers, await response.read()
+
+
+def _as_read(live: Body) -> Body:
+    """The metadata that makes a write lose with a conflict where the object is another or a newer one by then: what a
+    former leader sent late, or what was decided on an index that lags."""
+    return {name: live["metadata"][name] for name in ("uid", "resourceVersion")}
 
 
 def _path(ref: Ref, subresource: str = "") -> str:

@@ -72,16 +72,15 @@ class Writer:
         live = self.indices.get(body["kind"], _at(body))
         assert live is not None, "only what exists is adopted"
         self.gate.ensure_open()
-        uid = live["metadata"]["uid"]
-        await self.cluster.set_owners(Ref.of(body), uid, adoption_of(model))
-        self._keep(body, await self.cluster.apply_alone(body, uid), "adopted", ())
+        adopted = await self.cluster.set_owners(Ref.of(body), live, adoption_of(model))
+        self.gate.ensure_open()
+        self._keep(body, await self.cluster.apply_alone(body, adopted), "adopted", ())
 
     async def _apply(self, change: Change, model: NeuronModel) -> Refusal | None:
         body, live = change.body, change.live
-        uid = live["metadata"]["uid"] if live is not None else None
         self.gate.ensure_open()
         try:
-            applied = await self.cluster.apply(body, uid)
+            applied = await self.cluster.apply(body, live)
         except errors.ConflictError:
             if live is not None:
                 raise
@@ -90,8 +89,10 @@ class Writer:
             usurped = dict(usurped_lists(body, live)) if live is not None else {}
             if live is None or not usurped:
                 raise
-            await self.cluster.replace_lists(live, usurped)
-            applied = await self.cluster.apply_alone(body, live["metadata"]["uid"])
+            self.gate.ensure_open()
+            replaced = await self.cluster.replace_lists(live, usurped)
+            self.gate.ensure_open()
+            applied = await self.cluster.apply_alone(body, replaced)
         self._keep(body, applied, "changed" if live is not None else "created", change.paths)
         return None
 

@@ -31,21 +31,23 @@ class FakeCluster:
         self.objects[Ref.of(body)] = stored
         return copy.deepcopy(stored)
 
-    async def apply(self, body: Body, uid: str | None) -> Body:
+    async def apply(self, body: Body, live: Body | None) -> Body:
         self._called("apply", body["kind"])
-        live = self.objects.get(Ref.of(body))
-        if (live["metadata"]["uid"] if live else None) != uid:
+        stored = self.objects.get(Ref.of(body))
+        if _read(stored) != _read(live):
             raise errors.ConflictError("precondition failed", 409)
-        metadata = {**body["metadata"], **({"uid": uid} if uid else {})}
-        return self.put({**(live or {}), **body, "metadata": metadata})
+        metadata = {**body["metadata"], **({"uid": live["metadata"]["uid"]} if live else {})}
+        return self.put({**(stored or {}), **body, "metadata": metadata})
 
-    async def apply_alone(self, body: Body, uid: str) -> Body:
-        return await self.apply(body, uid)
+    async def apply_alone(self, body: Body, live: Body) -> Body:
+        return await self.apply(body, live)
 
-    async def set_owners(self, ref: Ref, uid: str, owners: list[Body]) -> Body:
+    async def set_owners(self, ref: Ref, live: Body, owners: list[Body]) -> Body:
         self._called("set_owners", ref.kind)
-        live = await self.get(ref)
-        return self.put({**live, "metadata": {**live["metadata"], "ownerReferences": owners}})
+        stored = await self.get(ref)
+        if _read(stored) != _read(live):
+            raise errors.ConflictError("precondition failed", 409)
+        return self.put({**stored, "metadata": {**stored["metadata"], "ownerReferences": owners}})
 
     async def replace_lists(self, live: Body, lists: Mapping[str, list[Any]]) -> Body:
         self._called("replace_lists", live["kind"])
@@ -78,3 +80,8 @@ class FakeCluster:
         failure = self.failures.pop((what, kind), None)
         if failure is not None:
             raise failure
+
+
+def _read(body: Body | None) -> tuple[str, str] | None:
+    """Which object it is, and in which state."""
+    return (body["metadata"]["uid"], body["metadata"]["resourceVersion"]) if body is not None else None
