@@ -1,8 +1,9 @@
 """Builds the cluster's programs from the Go modules that go.mod pins, once, into a cache outside the repository.
 
 Called by `up` and `build`. The folder's name is a hash of the modules and the flags all programs share, so another
-version gets another folder; flags of one program alone are kept beside it, so that changing them rebuilds only that
-program. A killed build goes on with the program it was at; Go's own cache keeps what was compiled.
+version gets another folder; what only one program is made of (flags, sources of ours) is noted beside it, so that
+changing it rebuilds only that program. A killed build goes on with the program it was at; Go's own cache keeps what was
+compiled.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from pathlib import Path
 from cluster.commands import attempt, tail
 from cluster.errors import ClusterError
 from cluster.progress import say
-from cluster.settings import SOURCE, Settings
+from cluster.settings import HACK, SOURCE, Settings
 from cluster.toolchain import find_go
 
 
@@ -26,6 +27,8 @@ class Binary:
     package: str
     needs_cluster_version: bool = False
     """It must be told which Kubernetes it is for, because it decides by that even without a cluster."""
+    module: Path = SOURCE
+    """Folder of its go.mod. A program of ours has one of its own: a line changed in it rebuilds nothing else."""
 
 
 # The slow ones first: what follows shares most of their packages.
@@ -42,6 +45,7 @@ BINARIES = (
     Binary("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     Binary("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     Binary("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    Binary("kstatus", "neuron-serving.dev/hack/kstatus", module=HACK / "kstatus"),
 )
 
 
@@ -73,6 +77,15 @@ def own_flags(binary: Binary, go_mod: str) -> str:
     return " ".join(_set({f"{package}.k8sVersionMajor": major, f"{package}.k8sVersionMinor": minor}))
 
 
+def own_ingredients(binary: Binary, go_mod: str) -> str:
+    """What only this program is made of: its flags, and a hash of its sources if they are ours."""
+    flags = own_flags(binary, go_mod)
+    if binary.module == SOURCE:
+        return flags
+    sources = sorted(path for path in binary.module.iterdir() if path.suffix in (".go", ".mod", ".sum"))
+    return f"{flags} {hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()}".lstrip()
+
+
 def kubernetes_version(go_mod: str) -> tuple[str, str]:
     """Major and minor, such as ("1", "36")."""
     major, minor, _ = module_version(go_mod, "k8s.io/kubernetes").removeprefix("v").split(".", 2)
@@ -94,15 +107,15 @@ def binaries_directory(settings: Settings) -> Path:
 
 def missing(settings: Settings) -> tuple[Binary, ...]:
     folder, go_mod = binaries_directory(settings), _go_mod()
-    return tuple(binary for binary in BINARIES if not _is_built(binary, folder, own_flags(binary, go_mod)))
+    return tuple(binary for binary in BINARIES if not _is_built(binary, folder, own_ingredients(binary, go_mod)))
 
 
-def _is_built(binary: Binary, folder: Path, flags: str) -> bool:
-    note = _flags_note(binary, folder)
-    return (folder / binary.name).exists() and (note.read_text() if note.exists() else "") == flags
+def _is_built(binary: Binary, folder: Path, ingredients: str) -> bool:
+    note = _note(binary, folder)
+    return (folder / binary.name).exists() and (note.read_text() if note.exists() else "") == ingredients
 
 
-def _flags_note(binary: Binary, folder: Path) -> Path:
+def _note(binary: Binary, folder: Path) -> Path:
     return folder / f".{binary.name}.flags"
 
 
@@ -131,10 +144,10 @@ def build(settings: Settings) -> Path:
 def _build_one(go: Path, binary: Binary, folder: Path, go_mod: str) -> float:
     started = time.monotonic()
     partial = folder / f".{binary.name}.partial"
-    own = own_flags(binary, go_mod)
-    flags = f"{linker_flags(go_mod)} {own}".rstrip()
+    ingredients = own_ingredients(binary, go_mod)
+    flags = f"{linker_flags(go_mod)} {own_flags(binary, go_mod)}".rstrip()
     command = [str(go), "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", str(partial), binary.package]
-    done = attempt(*command, environment=_environment(os.environ), cwd=SOURCE)
+    done = attempt(*command, environment=_environment(os.environ), cwd=binary.module)
     if done.returncode != 0:
         raise ClusterError(
             f"go build {binary.package} failed:\n{tail(done.stderr, 15)}",
@@ -142,8 +155,8 @@ def _build_one(go: Path, binary: Binary, folder: Path, go_mod: str) -> float:
             "Run the same command again; what is built already is kept",
         )
     partial.replace(folder / binary.name)
-    if own:
-        _flags_note(binary, folder).write_text(own)
+    if ingredients:
+        _note(binary, folder).write_text(ingredients)
     return time.monotonic() - started
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluster import binaries
+from cluster.binaries import Binary
 from cluster.errors import ClusterError
 from cluster.settings import SOURCE, Settings
 
@@ -100,7 +101,29 @@ def test_other_modules_get_another_folder(go_mod: str, go_sum: str) -> None:
     assert binaries.cache_key(go_mod, go_sum) != binaries.cache_key(GO_MOD, "sum")
 
 
-def test_every_program_is_a_tool_of_the_real_go_mod() -> None:
+def test_a_program_of_ours_is_built_again_when_its_sources_change_and_no_other(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Binary("ours", "example.com/ours", module=tmp_path / "ours")
+    ours.module.mkdir()
+    (ours.module / "main.go").write_text("package main")
+    (ours.module / "README.md").write_text("not compiled")
+    monkeypatch.setattr(binaries, "BINARIES", (*binaries.BINARIES[:2], ours))
+    binaries.build(settings)
+    (ours.module / "README.md").write_text("still not")
+    assert binaries.missing(settings) == ()
+
+    (ours.module / "main.go").write_text("package main // changed")
+
+    assert binaries.missing(settings) == (ours,)
+    binaries.build(settings)
+    assert binaries.missing(settings) == ()
+    assert [calls(tmp_path).count(binary.package) for binary in binaries.BINARIES] == [1, 1, 2]
+
+
+def test_every_program_is_a_tool_of_the_real_go_mod_or_a_module_of_ours() -> None:
     text = (SOURCE / "go.mod").read_text()
     tools = set(text.split("tool (")[1].split(")")[0].split())
-    assert tools == {binary.package for binary in binaries.BINARIES}
+    assert tools == {binary.package for binary in binaries.BINARIES if binary.module == SOURCE}
+    own = [binary for binary in binaries.BINARIES if binary.module != SOURCE]
+    assert [(binary.module / "go.mod").read_text().split()[1] for binary in own] == [binary.package for binary in own]
