@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         settings = ServeSettings.load(argv)
         message_path = settings.termination_message_path
-        logs.set_up(settings.log_level)
+        logs.set_up(settings.log_level, logs.WaitingLines(sys.stderr.fileno()))
         uvloop.run(serve(settings, os.environ))
     except FatalError as error:
         facts = {"reason": str(error.reason), "hint": error.hint, "details": error.details}

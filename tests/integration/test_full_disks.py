@@ -1,9 +1,9 @@
 """A node whose disk is full, or that has stopped taking logs: serving goes on, and an exit is still an orderly one."""
 
+import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 import neuron_runtime
+from integration.control_plane import free_port
 from runtime_server import STOP_SECONDS, RunningServer, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -41,18 +42,12 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
 @contextmanager
-def serving(stderr: int) -> Iterator[RunningServer]:
+def serving(stderr: int, *flags: str) -> Iterator[RunningServer]:
     """A ready server whose log goes where nothing can be written; hence it cannot tell its port, it is told one."""
     port = free_port()
     process = subprocess.Popen(
-        [*COMMAND, "--port", str(port), "--engine", "simulated", "--cores", "1"],
+        [*COMMAND, "--port", str(port), "--engine", "simulated", "--cores", "1", *flags],
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=stderr,
@@ -99,6 +94,20 @@ def test_serving_goes_on_when_nobody_reads_its_log_any_more() -> None:
         with serving(writing) as server:
             serves_on(server)
     finally:
+        os.close(writing)
+
+
+def test_serving_goes_on_and_ends_in_order_while_nobody_reads_its_full_log() -> None:
+    reading, writing = os.pipe()
+    room = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        with serving(writing, "--access-log-ratio", "1") as server:
+            with server.client() as client:
+                codes = {client.post("/v2/models/simulated/infer", json=ROW).status_code for _ in range(room // 40)}
+            assert codes == {200}
+            assert server.terminate() == 0
+    finally:
+        os.close(reading)
         os.close(writing)
 
 

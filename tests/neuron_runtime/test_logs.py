@@ -1,7 +1,9 @@
 """Which lines are written at which level, and that each is one JSON object."""
 
+import fcntl
 import json
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -53,3 +55,37 @@ def test_facts_and_tracebacks_are_fields_of_the_line(capsys: pytest.CaptureFixtu
 
     assert (line["message"], line["requestId"]) == ("failed", "7")
     assert line["exception"].endswith("ValueError: what went wrong")
+
+
+def test_lines_that_nobody_reads_hold_nobody_up_and_are_counted_when_somebody_does() -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    handler = logs.WaitingLines(writing, most_lines=10)
+    logs.set_up("info", handler)
+    for number in range(1000):
+        logging.getLogger("neuron_runtime.x").info("a line", extra={"number": number})
+
+    written: list[int] = []
+    lost = 0
+    with os.fdopen(reading) as log:
+        while len(written) + lost < 1000:
+            line = json.loads(log.readline())
+            lost += line.get("lines", 0)
+            written += [line["number"]] if "number" in line else []
+    handler.finish()
+    os.close(writing)
+
+    assert lost > 0
+    assert written == sorted(written)
+    assert len(written) + lost == 1000
+
+
+def test_the_last_lines_are_written_before_the_process_ends() -> None:
+    reading, writing = os.pipe()
+    logs.set_up("info", logs.WaitingLines(writing))
+    logging.getLogger("neuron_runtime.x").info("the last words")
+    logs.finish()
+    os.close(writing)
+
+    with os.fdopen(reading) as log:
+        assert json.loads(log.read())["message"] == "the last words"
