@@ -41,6 +41,8 @@ RESOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "Pod": ("v1", "pods"),
     "Node": ("v1", "nodes"),
     "Event": ("events.k8s.io/v1", "events"),
+    "Lease": ("coordination.k8s.io/v1", "leases"),
+    "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
 }
 
 

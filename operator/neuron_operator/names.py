@@ -18,6 +18,7 @@ CRD_NAME: Final = f"{PLURAL}.{GROUP}"
 FIELD_MANAGER: Final = "neuron-serving"
 
 LABEL_MODEL: Final = f"{GROUP}/model"
+LABEL_ELECTOR: Final = f"{GROUP}/elector"
 LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
