@@ -186,7 +186,7 @@ class ApiCluster:
     async def post_event(self, event: Body) -> None:
         ref = Ref.of(event)
         try:
-            await self._request("POST", Ref(ref.kind, ref.namespace, ""), body=event)
+            await self.create(event)
         except errors.ConflictError:
             known = await self._request("GET", ref)
             count = int((known.get("series") or {}).get("count", 1)) + 1
@@ -199,6 +199,14 @@ class ApiCluster:
 
     async def get(self, ref: Ref) -> Body:
         return await self._request("GET", ref)
+
+    async def create(self, body: Body) -> Body:
+        ref = Ref.of(body)
+        return await self._request("POST", Ref(ref.kind, ref.namespace, ""), body=body)
+
+    async def replace(self, body: Body) -> Body:
+        """Put `body` in the place of the object, unless that has changed since it was read."""
+        return await self._request("PUT", Ref.of(body), body=body)
 
     async def serves_models(self) -> bool:
         """Whether the API server answers, and knows our kind; raises when it doesn't answer."""
