@@ -13,7 +13,7 @@ from typing import Final
 from neuron_operator.errors import LeadershipLostError
 
 # A lease runs out while the machine is suspended too, but CLOCK_MONOTONIC, which asyncio goes by, stops then; SIGSTOP
-# stops neither. macOS has no CLOCK_BOOTTIME, and counts its sleep in CLOCK_MONOTONIC. A guest that its hypervisor pauses
+# stops neither. macOS has no CLOCK_BOOTTIME, and counts its sleep in CLOCK_MONOTONIC. A guest paused by its hypervisor
 # may see neither clock move: what it sends afterwards loses by the resourceVersion it was decided on.
 CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 

@@ -6,16 +6,22 @@
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import socket
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from neuron_operator import __version__
 from neuron_operator.cluster import ApiCluster
+from neuron_operator.elector import Alone, Elector
 from neuron_operator.gate import Gate
 from neuron_operator.handlers import Feed
 from neuron_operator.health import Endpoints, Health
@@ -63,38 +69,74 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
     async with AsyncExitStack() as stack:
         stack.push_async_callback(cluster.close)
         stack.callback(queue.close)
-        health = Health(queue.oldest_age_s, cluster.serves_models, started.is_set)
+        health = Health(partial(_oldest_age_s, queue, gate), cluster.serves_models, started.is_set)
         endpoints = Endpoints(health, metrics, lambda: _refresh(metrics, queue, gate, feed))
         stack.push_async_callback(endpoints.stop)
         await endpoints.start(settings.health_port, settings.metrics_port)
-        workers = [
-            asyncio.create_task(work(queue, gate, reconciler.reconcile, metrics)) for _ in range(settings.workers)
-        ]
-        opening = asyncio.create_task(_open_when_synced(gate, feed))
+        reconcile = partial(_reconcile_as_leader, gate, reconciler)
+        workers = [asyncio.create_task(work(queue, gate, reconcile, metrics)) for _ in range(settings.workers)]
         identity = settings.pod_name or socket.gethostname()
+        candidate = _candidate(settings, cluster, gate, identity)
+        leading = asyncio.create_task(_lead_when_synced(candidate, feed))
         watching = asyncio.create_task(watch(cluster, feed, started, identity, lambda: _stop_on_signals(stop)))
         logger.info("operator %s started with %d workers", __version__, settings.workers)
-        await _until(stop, watching, opening, *workers)
+        await _until(stop, Parts(watching, leading, workers), candidate.release)
     logger.info("operator ended")
 
 
-async def _until(stop: asyncio.Event, watching: asyncio.Task[None], *others: asyncio.Task[None]) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """What runs beside each other as long as the process lives."""
+
+    watching: asyncio.Task[None]
+    leading: asyncio.Task[None]
+    workers: Sequence[asyncio.Task[None]]
+
+
+async def _until(stop: asyncio.Event, parts: Parts, release: Callable[[], Awaitable[None]]) -> None:
     """Run until told to stop; a part that ends by itself takes the process with it, and the kubelet starts another."""
     stopping = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (stopping, watching, *others):
+    done, _ = await asyncio.wait({stopping, parts.watching, parts.leading}, return_when=asyncio.FIRST_COMPLETED)
+    # The lease goes as soon as nothing writes any more: another replica need not wait for kopf, which ends slowly.
+    await _cancel(stopping, parts.leading, *parts.workers)
+    await release()
+    await _cancel(parts.watching)
+    for part, name in ((parts.watching, "watches"), (parts.leading, "elector")):
+        if part in done:
+            with suppress(asyncio.CancelledError):
+                part.result()
+            raise RuntimeError(f"the {name} ended by itself")
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
         task.cancel()
-    await asyncio.wait({stopping, watching, *others})
-    if watching in done:
-        with suppress(asyncio.CancelledError):
-            watching.result()
-        raise RuntimeError("the watches ended by themselves")
+    await asyncio.wait(tasks)
 
 
-async def _open_when_synced(gate: Gate, feed: Feed) -> None:
-    """Without an elector this process is the one that writes, as soon as it knows the cluster."""
+def _candidate(settings: Settings, cluster: ApiCluster, gate: Gate, identity: str) -> Elector | Alone:
+    """Under a name of its own: a container that starts again in the same pod is another holder."""
+    if not settings.leader_election:
+        return Alone(gate)
+    holder = f"{identity}-{secrets.token_hex(4)}"
+    return Elector(cluster, gate, holder, settings.lease_namespace, lambda: datetime.now(UTC))
+
+
+async def _lead_when_synced(candidate: Elector | Alone, feed: Feed) -> None:
+    """Who does not know the cluster yet would lead without acting, and keep one that does from it."""
     await feed.synced.wait()
-    gate.open()
+    await candidate.run()
+
+
+async def _reconcile_as_leader(gate: Gate, reconciler: Reconciler, key: Key) -> float | None:
+    """A worker may have waited for its key since before the lease was lost: nothing may be decided either then."""
+    gate.ensure_open()
+    return await reconciler.reconcile(key)
+
+
+def _oldest_age_s(queue: WorkQueue[Key], gate: Gate) -> float:
+    """The keys of a standby wait for no worker: they grow old from the moment it leads."""
+    return min(queue.oldest_age_s(), gate.open_for_s())
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
@@ -108,7 +150,7 @@ def _refresh(metrics: Metrics, queue: WorkQueue[Key], gate: Gate, feed: Feed) ->
     """Gauges are read when they are asked for."""
     now = asyncio.get_running_loop().time()
     metrics.queue_depth.set(queue.depth)
-    metrics.oldest_key_age.set(queue.oldest_age_s())
+    metrics.oldest_key_age.set(_oldest_age_s(queue, gate))
     metrics.is_leader.set(gate.is_open)
     for kind, at in feed.last_event_at.items():
         metrics.watch_age.labels(kind).set(now - at)

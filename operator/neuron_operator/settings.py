@@ -34,9 +34,21 @@ class Settings(BaseSettings):
     workers: int = Field(default=8, ge=1, le=64, description="Models reconciled at the same time.")
     health_port: int = Field(default=8081, ge=0, le=65535, description="Port of /healthz and /readyz; 0 picks one.")
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /metrics; 0 picks one.")
+    leader_election: bool = Field(
+        default=True,
+        description="Whether replicas agree on one that writes, by a Lease. Without it every process writes as soon as "
+        "it knows the cluster: only for a single one, such as on a laptop.",
+    )
+    lease_namespace: str = Field(
+        default="default",
+        min_length=1,
+        description="Namespace of the Lease neuron-serving-operator; the chart names the one the operator runs in.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged."
     )
     pod_name: str = Field(
-        default="", description="Name of this pod, from the downward API; events name it as their reporter."
+        default="",
+        description="Name of this pod, from the downward API; events name it as their reporter, "
+        "and the Lease as its holder. Empty: the name of the host.",
     )
