@@ -7,7 +7,7 @@ nothing. What we do not render is not looked at, so it is left alone.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -28,6 +28,13 @@ LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "ownerReferences": ("uid",),
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
 }
+# Maps that server-side apply takes or leaves as a whole.
+ATOMIC_MAPS: Final = frozenset(
+    {
+        "configMapKeyRef", "fieldRef", "labelSelector", "nodeSelector", "resourceFieldRef", "secretKeyRef", "selector",
+        "requiredDuringSchedulingIgnoredDuringExecution",
+    }
+)  # fmt: skip
 PORT_KEYS: Final = (("containerPort", "protocol"), ("port", "protocol"))
 QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit", "divisor"})
 # Plain Go values with omitempty: the API server drops a zero, so a zero of ours is there when the field is missing.
@@ -126,6 +133,45 @@ def _list_differences(name: str, wanted: Sequence[Any], found: Sequence[Any], pa
             yield from differences(item, by_key[key], here)
         else:
             yield here
+
+
+def without_fields(desired: Body, paths: Collection[str]) -> Body:
+    """`desired` without the fields that the paths lead to, so that applying it leaves them to whoever has them.
+
+    Lists without keys and atomic maps go whole: server-side apply would replace what somebody else has of them. What
+    is emptied goes too.
+    """
+    left = _without("", desired, "", paths) if paths else desired
+    return left if isinstance(left, dict) else {}
+
+
+def _without(name: str, value: Any, here: str, paths: Collection[str]) -> Any:
+    """What is left of the value; None for nothing, which no rendered object holds."""
+    if here in paths or (_is_atomic(name, value) and any(leads_into(path, here) for path in paths)):
+        return None
+    if isinstance(value, Mapping):
+        kept = {
+            key: left
+            for key, item in value.items()
+            if (left := _without(key, item, f"{here}.{key}" if here else key, paths)) is not None
+        }
+        return kept if kept or not value else None
+    keys = _keys_of(name, value) if isinstance(value, list | tuple) else None
+    if keys is None:
+        return value
+    items = [_without("", item, f"{here}[{','.join(_key(item, keys))}]", paths) for item in value]
+    return [item for item in items if item is not None] or None
+
+
+def leads_into(path: str, field: str) -> bool:
+    """Whether the path is the field's or that of a part of it."""
+    return path == field or path.startswith((f"{field}.", f"{field}["))
+
+
+def _is_atomic(name: str, value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return name in ATOMIC_MAPS
+    return isinstance(value, list | tuple) and _keys_of(name, value) is None
 
 
 def usurped_lists(desired: Any, live: Any, pointer: str = "", name: str = "") -> Iterator[tuple[str, list[Any]]]:

@@ -1,32 +1,68 @@
-"""Builds the Events that tell of a model's transitions. Pure.
+"""Builds the Events that tell of a model's transitions, and says when there have been enough of them. Pure.
 
-One Event per change of the Ready condition's status or reason, never per reconcile. The name is made of what it says,
-so that the same Event posted twice is one Event with a count, also after a restart of the operator.
+One Event per change of the Ready condition's status or reason and one when a named condition begins to hold, never per
+reconcile. The name is made of what it says, so that the same Event posted twice is one Event with a count, also after
+a restart of the operator.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from neuron_operator import names
-from neuron_operator.api.conditions import ConditionType
+from neuron_operator.api.conditions import NAMED_CONDITIONS, ConditionType, Reason
 from neuron_operator.changes import desired_hash
+from neuron_operator.indices import Key
 
 Body = dict[str, Any]
 REPORTING_CONTROLLER: Final = "neuron-serving"
 LONGEST_NOTE: Final = 1024
 LONGEST_NAME: Final = 253
+EVENTS_AT_ONCE: Final = 10
+EVENT_EVERY: Final = timedelta(minutes=5)
 
 
-def transition_event(
+def transition_events(
     model: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any], instance: str, now: datetime
-) -> Body | None:
-    """The Event for the step from one status to the next; None when Ready says the same as it did."""
-    old, new = _ready(before), _ready(after)
-    if (old.get("status"), old.get("reason")) == (new["status"], new["reason"]):
-        return None
+) -> tuple[Body, ...]:
+    """The Events for the step from one status to the next; none when the conditions say the same as they did."""
+    return tuple(_event(model, told, kind, instance, now) for told, kind in _transitions(before, after))
+
+
+class EventBudget:
+    """How many Events a model may cost: ten at once, then one every five minutes. Remembers one moment per model."""
+
+    def __init__(self) -> None:
+        # When the allowance will be whole again; each Event puts it off by the time in which one is earned.
+        self._whole_at: dict[Key, datetime] = {}
+
+    def spend(self, key: Key, now: datetime) -> bool:
+        """Whether one more may be posted now; counted if so."""
+        whole_at = max(self._whole_at.get(key, now), now) + EVENT_EVERY
+        if whole_at - now > EVENTS_AT_ONCE * EVENT_EVERY:
+            return False
+        self._whole_at[key] = whole_at
+        return True
+
+    def forget(self, key: Key) -> None:
+        """The model is gone."""
+        self._whole_at.pop(key, None)
+
+
+def _transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The conditions to tell of, each with the type of its Event."""
+    for new in after.get("conditions", ()):
+        old = _condition(before, new["type"])
+        if new["type"] == ConditionType.READY:
+            if (old.get("status"), old.get("reason")) != (new["status"], new["reason"]):
+                yield new, "Warning" if new["status"] == "False" and new["reason"] != Reason.PROGRESSING else "Normal"
+        elif new["type"] in NAMED_CONDITIONS and new["status"] == "True" != old.get("status"):
+            yield new, "Warning"
+
+
+def _event(model: Mapping[str, Any], told: Mapping[str, Any], kind: str, instance: str, now: datetime) -> Body:
     metadata = model["metadata"]
-    said = desired_hash([metadata["uid"], new["reason"], new["message"]])
+    said = desired_hash([metadata["uid"], told["reason"], told["message"]])
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -35,10 +71,10 @@ def transition_event(
             "namespace": metadata["namespace"],
         },
         "eventTime": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "type": "Warning" if _is_warning(new, after) else "Normal",
-        "reason": new["reason"],
+        "type": kind,
+        "reason": told["reason"],
         "action": "Reconcile",
-        "note": new["message"][:LONGEST_NOTE],
+        "note": told["message"][:LONGEST_NOTE],
         "regarding": {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
@@ -51,10 +87,6 @@ def transition_event(
     }
 
 
-def _ready(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = (c for c in status.get("conditions", ()) if c["type"] == ConditionType.READY)
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    found = (c for c in status.get("conditions", ()) if c["type"] == kind)
     return next(found, {})
-
-
-def _is_warning(ready: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    return bool(ready["status"] == "False" and ready["reason"] != "Progressing")

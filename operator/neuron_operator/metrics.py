@@ -52,6 +52,11 @@ class Metrics:
             ["kind", "why"],
             registry=registry,
         )
+        self.events_dropped = Counter(
+            f"{PREFIX}_events_dropped_total",
+            "Events that were not posted because their model had spent its allowance.",
+            registry=registry,
+        )
         self.watch_age = Gauge(
             f"{PREFIX}_watch_age_seconds",
             "Seconds since a watch last delivered anything, by kind; quiet clusters have old watches.",

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from neuron_operator.capacity import Capacity
-from neuron_operator.events import transition_event
+from neuron_operator.contention import conflicting_autoscalers
+from neuron_operator.events import transition_events
 from neuron_operator.indices import CHILD_KINDS, Indices, Key
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
@@ -35,10 +36,11 @@ class Reconciler:
         body = self.indices.get(KIND, key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             self.nodes.is_waiting(key, waits=False)
+            self.writer.forget(key)
             return None
         known = Known(body, {kind: self.indices.of_model(kind, key) for kind in CHILD_KINDS})
         plan = make_plan(known, self.settings)
-        refused = await self.writer.carry_out(plan)
+        refused = await self.writer.carry_out(plan, self.clock())
         refusal = plan.refusal or refused
         situation = self._observe(key, body, plan, refusal)
         # Before anything is awaited: a node that changes while the status is written must wake the model again.
@@ -51,19 +53,22 @@ class Reconciler:
     def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:
         deployment = observe_deployment(self.indices.get("Deployment", key))
         pods = observe_pods(self.indices.of_model("Pod", key))
-        return Situation(body, plan, deployment, pods, refusal=refusal)
+        conflicts = self.writer.contention.conflicts(key, body["metadata"].get("generation", 0), self.clock())
+        autoscalers = conflicting_autoscalers(
+            self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)
+        )
+        return Situation(body, plan, deployment, pods, refusal=refusal, conflicts=conflicts, autoscalers=autoscalers)
 
     async def _find_failure(self, situation: Situation, placement: Placement) -> Failure | None:
         capacity = await self.nodes.capacity() if situation.waits_for_a_node else Capacity()
         return find_failure(situation.newest_pods, situation.deployment, placement, capacity, self.clock())
 
     async def _tell(self, situation: Situation) -> None:
-        """Write the status, once and only when it says something new; then the Event of the transition."""
+        """Write the status, once and only when it says something new; then the Events of its transitions."""
         now, body = self.clock(), situation.body
         before, status = body.get("status") or {}, compute_status(situation, now)
         if status == before:
             return
         await self.writer.write_status(body, status)
-        event = transition_event(body, before, status, self.settings.pod_name, now)
-        if event is not None:
-            await self.writer.post_event(event)
+        for event in transition_events(body, before, status, self.settings.pod_name, now):
+            await self.writer.post_event(event, now)

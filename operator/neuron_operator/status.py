@@ -4,7 +4,7 @@
 times of failures and recoveries are the pods' own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 
 from neuron_operator import names
-from neuron_operator.api import NeuronModelStatus
+from neuron_operator.api import NeuronModel, NeuronModelStatus
 from neuron_operator.api.conditions import Condition, ConditionType, Reason, with_transition_times
 from neuron_operator.api.status import ArtifactStatus, LastFailure, PlacementStatus, RuntimeStatus
+from neuron_operator.contention import PATH_REPLICAS, Conflict, autoscaler_message, conflict_message
 from neuron_operator.observe import ObservedDeployment, ObservedPod
 from neuron_operator.plan import Plan, Refusal
 from neuron_operator.reasons import Failure
@@ -45,7 +46,10 @@ UNWATCHED_S: Final[Mapping[str, float]] = {
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything the status is computed from. `refusal` is the plan's own, or what the API server answered to it."""
+    """Everything the status is computed from. `refusal` is the plan's own, or what the API server answered to it.
+
+    `conflicts` are the fields that are left to others, `autoscalers` those that aim at the Deployment, in words.
+    """
 
     body: Mapping[str, Any]
     plan: Plan
@@ -53,6 +57,8 @@ class Situation:
     pods: tuple[ObservedPod, ...] = ()
     failure: Failure | None = None
     refusal: Refusal | None = None
+    conflicts: tuple[Conflict, ...] = ()
+    autoscalers: tuple[str, ...] = ()
 
     @property
     def newest_pods(self) -> tuple[ObservedPod, ...]:
@@ -86,7 +92,7 @@ def compute_status(situation: Situation, now: datetime) -> Body:
     previous, verdict = previous_status(situation.body), judge(situation)
     metadata, deployment, plan = situation.body["metadata"], situation.deployment, situation.plan
     generation = metadata.get("generation", 0)
-    wanted = _conditions(verdict, generation)
+    wanted = (*_conditions(verdict, generation), *_named_conditions(situation, generation))
     status = previous.model_copy(
         update={
             "observed_generation": generation,
@@ -116,7 +122,7 @@ def judge(situation: Situation) -> Verdict:
     if refusal is not None or model is None:
         assert refusal is not None, "a plan without a model says why"
         return Verdict("stalled" if refusal.reason in FINAL_REASONS else "reconciling", refusal.reason, refusal.message)
-    wanted = model.spec.desired_replicas
+    wanted = _wanted_replicas(model, situation)
     if wanted == 0:
         return _nothing_wanted(deployment, is_suspended=model.spec.suspend)
     is_late = deployment.deadline_passed_at is not None and deployment.is_current
@@ -139,12 +145,24 @@ def judge(situation: Situation) -> Verdict:
 
 
 def seconds_until_next_look(situation: Situation, now: datetime) -> float | None:
-    """When time alone can change the answer: a failure stops holding, or something happens that no watch tells."""
+    """When time alone can change the answer: a failure stops holding, a field that is left to others is tried again, or
+    something happens that no watch tells."""
     failure, refusal = situation.failure, situation.refusal
+    moments = [conflict.until for conflict in situation.conflicts]
     if failure is not None and failure.holds_until is not None:
-        return max(0.1, (failure.holds_until - now).total_seconds())
+        moments.append(failure.holds_until)
+    looks = [max(0.1, (moment - now).total_seconds()) for moment in moments]
     reason = refusal.reason if refusal is not None else failure.reason if failure is not None else ""
-    return UNWATCHED_S.get(reason)
+    if reason in UNWATCHED_S:
+        looks.append(UNWATCHED_S[reason])
+    return min(looks, default=None)
+
+
+def _wanted_replicas(model: NeuronModel, situation: Situation) -> int:
+    """The spec's, or the Deployment's own where its replicas are left to somebody else, who keeps some."""
+    wanted, kept = model.spec.desired_replicas, situation.deployment.wanted
+    is_left = any(conflict.field.path == PATH_REPLICAS for conflict in situation.conflicts)
+    return kept if is_left and wanted and kept else wanted
 
 
 def _nothing_wanted(deployment: ObservedDeployment, *, is_suspended: bool) -> Verdict:
@@ -183,6 +201,20 @@ def _conditions(verdict: Verdict, generation: int) -> Sequence[Condition]:
         condition(ConditionType.RECONCILING, holds=verdict.state == "reconciling"),
         condition(ConditionType.STALLED, holds=verdict.state == "stalled"),
     )
+
+
+def _named_conditions(situation: Situation, generation: int) -> Iterator[Condition]:
+    """What is wrong beside the verdict; absent while it is not."""
+    if situation.conflicts:
+        message = conflict_message(situation.conflicts)
+        yield _holding(ConditionType.CHILD_CONFLICT, Reason.CHILD_CONFLICT, message, generation)
+    if situation.autoscalers:
+        message = autoscaler_message(situation.autoscalers, situation.body["metadata"]["name"])
+        yield _holding(ConditionType.CONFLICTING_AUTOSCALER, Reason.CONFLICTING_AUTOSCALER, message, generation)
+
+
+def _holding(kind: ConditionType, reason: Reason, message: str, generation: int) -> Condition:
+    return Condition(type=kind, status="True", reason=reason, message=message, observed_generation=generation)
 
 
 def _facts(plan: Plan, deployment: ObservedDeployment) -> dict[str, Any]:

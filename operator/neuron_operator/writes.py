@@ -4,16 +4,20 @@
 API server refuses for good comes back as a Refusal; what trying again may mend is raised.
 """
 
+import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
 
 from neuron_operator import errors
 from neuron_operator.api import NeuronModel
 from neuron_operator.api.conditions import ConditionType, Reason
 from neuron_operator.changes import Change, usurped_lists
 from neuron_operator.cluster import Cluster, Ref
+from neuron_operator.contention import PATH_OWNERS, Contention, owner_of
+from neuron_operator.events import EventBudget
 from neuron_operator.gate import Gate
 from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics
@@ -23,6 +27,7 @@ from neuron_operator.plan import Plan, Refusal, adoption_of, controller_of, is_o
 logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
+PATHS_LOGGED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -31,17 +36,19 @@ class Writer:
     indices: Indices
     gate: Gate
     metrics: Metrics
+    contention: Contention = field(default_factory=Contention)
+    events: EventBudget = field(default_factory=EventBudget)
 
-    async def carry_out(self, plan: Plan) -> Refusal | None:
+    async def carry_out(self, plan: Plan, now: datetime) -> Refusal | None:
         """Adopt, apply, delete, in the plan's order; stops at the first object that is refused."""
         model = plan.model
         if model is None:
             return None
         try:
             for body in plan.adopt:
-                await self._adopt(body, model)
+                await self._adopt(body, model, now)
             for change in plan.apply:
-                refusal = await self._apply(change, model)
+                refusal = await self._repair(change, model, now)
                 if refusal is not None:
                     return refusal
         except errors.RejectedError as error:
@@ -51,32 +58,68 @@ class Writer:
         except errors.ForbiddenError as error:
             return _forbidden(error)
         for body in plan.delete:
-            await self._delete(body)
+            await self._delete(body, model)
         return None
 
     async def write_status(self, model: Mapping[str, Any], status: Body) -> None:
         self.gate.ensure_open()
         self.indices.put(KIND, await self.cluster.write_status(model, status))
         told = next(c for c in status["conditions"] if c["type"] == ConditionType.READY)
-        logger.info("status %s/%s Ready=%s %s: %s", *_at(model), told["status"], told["reason"], told["message"])
+        logger.info(
+            "model=%s/%s action=status ready=%s reason=%s message=%s",
+            *_at(model),
+            told["status"],
+            told["reason"],
+            json.dumps(told["message"]),
+        )
 
-    async def post_event(self, event: Body) -> None:
-        """Events are for people; one that can't be posted must not hold up the status."""
+    async def post_event(self, event: Body, now: datetime) -> None:
+        """Events are for people; one that can't be posted, or is one too many, must not hold up the status."""
+        key = Key(event["regarding"]["namespace"], event["regarding"]["name"])
+        if not self.events.spend(key, now):
+            self.metrics.events_dropped.inc()
+            return
         self.gate.ensure_open()
         try:
             await self.cluster.post_event(event)
         except errors.ApiError as error:
-            logger.warning("event %s not posted: %s", event["reason"], error)
+            logger.warning("model=%s/%s action=none event=%s reason=%s", *key, event["reason"], json.dumps(str(error)))
 
-    async def _adopt(self, body: Body, model: NeuronModel) -> None:
+    def forget(self, key: Key) -> None:
+        """The model is gone; what was remembered of it goes too."""
+        self.contention.forget(key)
+        self.events.forget(key)
+
+    async def _adopt(self, body: Body, model: NeuronModel, now: datetime) -> None:
         live = self.indices.get(body["kind"], _at(body))
         assert live is not None, "only what exists is adopted"
+        change = await self._spared(Change(body, live, (PATH_OWNERS,)), model, now)
+        if change is None:
+            return
         self.gate.ensure_open()
         adopted = await self.cluster.set_owners(Ref.of(body), live, adoption_of(model))
         self.gate.ensure_open()
-        self._keep(body, await self.cluster.apply_alone(body, adopted), "adopted", ())
+        self._keep(change, await self.cluster.apply_alone(body, adopted), "adopted", model, now)
 
-    async def _apply(self, change: Change, model: NeuronModel) -> Refusal | None:
+    async def _repair(self, change: Change, model: NeuronModel, now: datetime) -> Refusal | None:
+        spared = await self._spared(change, model, now)
+        return await self._apply(spared, model, now) if spared is not None else None
+
+    async def _spared(self, change: Change, model: NeuronModel, now: datetime) -> Change | None:
+        """The change less what is left to others, and less what it would repair once too often from now on."""
+        key = _key(model)
+        lost = self.contention.lost(key, model.metadata.generation, change, now)
+        if lost:
+            # The indices keep no managedFields: they are read when somebody must be named, not before.
+            found = await self.cluster.get(Ref.of(change.body))
+        for given_up in lost:
+            owner = owner_of(found, given_up.path)
+            self.contention.give_up(key, given_up, owner, now)
+            manager = json.dumps(owner.manager)
+            _log(model, change.body, "left", paths=given_up.path, reason=Reason.CHILD_CONFLICT, manager=manager)
+        return self.contention.spare(key, change)
+
+    async def _apply(self, change: Change, model: NeuronModel, now: datetime) -> Refusal | None:
         body, live = change.body, change.live
         self.gate.ensure_open()
         try:
@@ -93,7 +136,7 @@ class Writer:
             replaced = await self.cluster.replace_lists(live, usurped)
             self.gate.ensure_open()
             applied = await self.cluster.apply_alone(body, replaced)
-        self._keep(body, applied, "changed" if live is not None else "created", change.paths)
+        self._keep(change, applied, "changed" if live is not None else "created", model, now)
         return None
 
     async def _occupied(self, body: Body, model: NeuronModel) -> Refusal | None:
@@ -108,18 +151,32 @@ class Writer:
         self.indices.put(body["kind"], found)
         raise errors.ConflictError(f"{body['kind']} {model.name} exists already and is taken back", 409)
 
-    async def _delete(self, body: Body) -> None:
+    async def _delete(self, body: Body, model: NeuronModel) -> None:
         self.gate.ensure_open()
         kind = body["kind"]
         await self.cluster.delete(Ref(kind, *_at(body)), body["metadata"]["uid"])
         self.metrics.child_writes.labels(kind, "deleted").inc()
-        logger.info("deleted %s %s/%s: nothing asks for it any more", kind, *_at(body))
+        _log(model, body, "deleted", reason="Unwanted")
 
-    def _keep(self, body: Body, answer: Body, why: str, paths: tuple[str, ...]) -> None:
-        kind = body["kind"]
+    def _keep(self, change: Change, answer: Body, action: str, model: NeuronModel, now: datetime) -> None:
+        """Decide on what the API server answered from now on, and remember what was written."""
+        kind = change.body["kind"]
         self.indices.put(kind, answer)
-        self.metrics.child_writes.labels(kind, why).inc()
-        logger.info("%s %s %s/%s %s", why, kind, *_at(body), " ".join(paths[:5]))
+        self.metrics.child_writes.labels(kind, action).inc()
+        self.contention.repaired(_key(model), model.metadata.generation, change, now)
+        paths = ",".join(change.paths[:PATHS_LOGGED])
+        _log(model, change.body, action, paths=paths, reason="Different" if change.paths else "Missing")
+
+
+def _log(model: NeuronModel, body: Mapping[str, Any], action: str, **fields: str) -> None:
+    """One line for one decision that changed something."""
+    child = (body["kind"], body["metadata"]["name"])
+    rest = " ".join(f"{name}={value}" for name, value in fields.items())
+    logger.info("model=%s/%s action=%s child=%s/%s %s", *_key(model), action, *child, rest)
+
+
+def _key(model: NeuronModel) -> Key:
+    return Key(model.namespace, model.name)
 
 
 def _at(body: Mapping[str, Any]) -> Key:

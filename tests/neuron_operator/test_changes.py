@@ -14,6 +14,7 @@ from neuron_operator.changes import (
     parse_quantity,
     usurped_lists,
     with_desired_hash,
+    without_fields,
 )
 
 SAME = [
@@ -65,6 +66,32 @@ OBJECTS = st.dictionaries(NAMES, LEAF | FLAT | st.dictionaries(NAMES, FLAT, min_
 def test_anything_equals_itself_and_differs_from_nothing(body: dict[str, Any]) -> None:
     assert list(differences(body, body)) == []
     assert len(list(differences(body, {}))) == len(body)
+
+
+POD: Any = {"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}], "args": ["a", "b"], "paused": True}
+LEFT = [
+    pytest.param({"a": {"b": 1, "c": 2}}, {"a.b"}, {"a": {"c": 2}}, id="a-leaf"),
+    pytest.param({"a": {"b": 1}, "c": 2}, {"a.b"}, {"c": 2}, id="what-is-emptied-goes-too"),
+    pytest.param({"a": {}, "c": 2}, {"x"}, {"a": {}, "c": 2}, id="what-was-empty-stays"),
+    pytest.param(POD, {"env[A].value"}, {**POD, "env": [{"name": "A"}, POD["env"][1]]}, id="in-an-item"),
+    pytest.param(POD, {"env[A]"}, {**POD, "env": [POD["env"][1]]}, id="an-item"),
+    pytest.param(POD, {"args[1]"}, {k: v for k, v in POD.items() if k != "args"}, id="a-plain-list-goes-whole"),
+    pytest.param({"nodeSelector": {"a": "1", "b": "2"}, "x": 1}, {"nodeSelector.a"}, {"x": 1}, id="an-atomic-map"),
+    pytest.param({"ab": 1, "a": 2}, {"a"}, {"ab": 1}, id="only-a-prefix-of-the-name"),
+    pytest.param({"a.b": 1}, set(), {"a.b": 1}, id="nothing"),
+]
+
+
+@pytest.mark.parametrize(("desired", "paths", "left"), LEFT)
+def test_fields_are_left_out_as_server_side_apply_owns_them(desired: Any, paths: set[str], left: Any) -> None:
+    assert without_fields(desired, paths) == left
+
+
+@settings(max_examples=50)
+@given(OBJECTS, OBJECTS)
+def test_without_the_fields_that_differ_nothing_differs(desired: dict[str, Any], live: dict[str, Any]) -> None:
+    paths = set(differences(desired, live))
+    assert list(differences(without_fields(desired, paths), live)) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ means is told by `meanings.py`.
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -15,11 +15,19 @@ ConditionStatus = Literal["True", "False", "Unknown"]
 
 
 class ConditionType(StrEnum):
-    """Ready, Reconciling and Stalled are what kstatus (Flux, Argo CD, kubectl wait) understands."""
+    """Ready, Reconciling and Stalled are what kstatus (Flux, Argo CD, kubectl wait) understands; they are always there.
+
+    The others are there while they hold, and make a model neither stalled nor less ready.
+    """
 
     READY = "Ready"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
+    CHILD_CONFLICT = "ChildConflict"
+    CONFLICTING_AUTOSCALER = "ConflictingAutoscaler"
+
+
+NAMED_CONDITIONS: Final = (ConditionType.CHILD_CONFLICT, ConditionType.CONFLICTING_AUTOSCALER)
 
 
 class Reason(StrEnum):
@@ -67,7 +75,7 @@ class Condition(BaseModel):
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
-    type: str = Field(max_length=64, description="Ready, Reconciling or Stalled.")
+    type: str = Field(max_length=64, description="Ready, Reconciling, Stalled, ChildConflict or ConflictingAutoscaler.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
     reason: str = Field(max_length=128, description="Why, in one stable CamelCase word; see the runbook.")
     message: str = Field(default="", max_length=4096, description="What happened and what to do next, in words.")

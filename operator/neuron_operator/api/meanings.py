@@ -146,13 +146,16 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.CHILD_CONFLICT: Meaning(
         ROLLOUT,
-        "Somebody else keeps changing a field that the operator renders; after several repairs it is left to them.",
-        "Stop the manager that the message names from writing that field.",
+        "Somebody took a field that the operator renders back more than 5 times in 10 minutes: that field, no other, "
+        "is left to them. A condition of its own; Ready is not touched.",
+        "Stop the manager that the message names from writing that field; it is tried again after 10 minutes, or when "
+        "the spec changes.",
     ),
     Reason.CONFLICTING_AUTOSCALER: Meaning(
         ROLLOUT,
-        "An autoscaler aims at the Deployment, whose replicas the operator owns.",
-        "Aim it at the NeuronModel, which has a scale subresource.",
+        "A HorizontalPodAutoscaler (KEDA makes them too) aims at the Deployment, whose replicas the operator owns. "
+        "A condition of its own; Ready is not touched.",
+        "Aim its scaleTargetRef at the NeuronModel, which has a scale subresource.",
     ),
     Reason.INVALID_SPEC: Meaning(
         FINAL,
