@@ -1,0 +1,181 @@
+"""What GitOps tools make of a model, by their library: never Current too early, never Failed while time can mend it.
+
+The controllers are real; the tests write the pods' status, as a kubelet would.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from integration.api_client import Api, Body, condition, has_reason
+from integration.control_plane import ControlPlane
+from integration.kstatus import Verdict, verdicts
+from integration.models import model, settled
+from integration.operator_process import OperatorProcess
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("controlled_operator"), pytest.mark.timeout(300)]
+
+LONG_AGO = "2020-01-01T00:00:00Z"
+FINALIZER = "example.com/held-by-the-test"
+SPEC = {"replicas": 1}
+
+
+@contextmanager
+def stopped(operator: OperatorProcess) -> Iterator[None]:
+    operator.stop()
+    try:
+        yield
+    finally:
+        operator.start()
+
+
+def verdict(control_plane: ControlPlane, body: Body) -> Verdict:
+    return verdicts(control_plane.binaries, body)[0]
+
+
+def set_pod_status(api: Api, **status: Any) -> None:
+    """Of the one pod that the controllers made."""
+    pod = api.wait_for_any("pods", "status.phase=Pending")
+    api.merge("pods", pod["metadata"]["name"], {"status": status}, "/status")
+
+
+def pod_condition(kind: str, status: str = "True", **more: str) -> Body:
+    return {"type": kind, "status": status, "lastTransitionTime": LONG_AGO, **more}
+
+
+def let_it_serve(api: Api) -> Body:
+    ready = [pod_condition(kind) for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")]
+    set_pod_status(api, phase="Running", conditions=ready)
+    return api.wait_for("neuronmodels", "sentiment", has_reason("Serving"))
+
+
+def let_it_fail(api: Api) -> None:
+    waiting = {"reason": "ImagePullBackOff", "message": "not found"}
+    container = {"name": "runtime", "image": "example.com/runtime:1", "imageID": "", "ready": False, "restartCount": 0}
+    set_pod_status(api, phase="Pending", containerStatuses=[{**container, "state": {"waiting": waiting}}])
+
+
+def test_a_model_that_no_operator_ever_saw_is_in_progress(
+    controlled_api: Api, controlled_api_server: ControlPlane, controlled_operator: OperatorProcess
+) -> None:
+    with stopped(controlled_operator):
+        unseen = controlled_api.create("neuronmodels", model(**SPEC))
+        assert verdict(controlled_api_server, unseen).status == "InProgress"
+
+
+@pytest.mark.parametrize("is_serving", [True, False], ids=["serving", "stalled"])
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        pytest.param("sentiment", {"spec": {"artifact": {"uri": "https://models.example/next/"}}}, id="the-spec"),
+        pytest.param("sentiment/scale", {"spec": {"replicas": 2}}, id="the-scale"),
+    ],
+)
+def test_a_change_that_no_operator_saw_yet_is_in_progress(
+    controlled_api: Api,
+    controlled_api_server: ControlPlane,
+    controlled_operator: OperatorProcess,
+    is_serving: bool,
+    name: str,
+    changed: Body,
+) -> None:
+    impossible = {"placement": {"instanceTypes": ["inf2.6xlarge"]}}
+    controlled_api.create("neuronmodels", model(**SPEC, **({} if is_serving else impossible)))
+    if is_serving:
+        told = let_it_serve(controlled_api)
+    else:
+        told = controlled_api.wait_for("neuronmodels", "sentiment", has_reason("NoMatchingInstanceType"))
+    assert verdict(controlled_api_server, told).status == ("Current" if is_serving else "Failed")
+    with stopped(controlled_operator):
+        controlled_api.merge("neuronmodels", name, changed)
+        unseen = controlled_api.get("neuronmodels", "sentiment")
+        assert verdict(controlled_api_server, unseen).status == "InProgress"
+
+
+def test_a_model_whose_pods_wait_for_a_node_for_years_is_in_progress(
+    controlled_api: Api, controlled_api_server: ControlPlane
+) -> None:
+    settled(controlled_api, model(**SPEC))
+    scheduled = pod_condition("PodScheduled", "False", reason="Unschedulable", message="0/1 nodes are available")
+    set_pod_status(controlled_api, conditions=[scheduled])
+    waiting = controlled_api.wait_for("neuronmodels", "sentiment", has_reason("NoNeuronNodes"))
+    assert waiting["status"]["lastFailure"]["since"] == LONG_AGO
+    found = verdict(controlled_api_server, waiting)
+    assert (found.status, found.message) == ("InProgress", condition(waiting)["message"])
+
+
+def test_a_model_whose_pods_fail_is_in_progress_until_its_deadline_passed(
+    controlled_api: Api, controlled_api_server: ControlPlane
+) -> None:
+    settled(controlled_api, model(**SPEC))
+    let_it_fail(controlled_api)
+    failing = controlled_api.wait_for("neuronmodels", "sentiment", has_reason("ImagePullFailed"))
+    assert verdict(controlled_api_server, failing).status == "InProgress"
+    controlled_api.merge("neuronmodels", "sentiment", {"spec": {"rollout": {"progressDeadlineSeconds": 1}}})
+    late = controlled_api.wait_for("neuronmodels", "sentiment", lambda body: is_stalled(body, "ImagePullFailed"))
+    found = verdict(controlled_api_server, late)
+    assert (found.status, found.message) == ("Failed", condition(late)["message"])
+
+
+def is_stalled(body: Body, reason: str) -> bool:
+    return has_reason(reason)(body) and condition(body, "Stalled")["status"] == "True"
+
+
+def test_a_model_past_its_deadline_has_failed_also_when_nothing_is_known_to_fail(
+    controlled_api: Api, controlled_api_server: ControlPlane
+) -> None:
+    controlled_api.create("neuronmodels", model(**SPEC, rollout={"progressDeadlineSeconds": 1}))
+    late = controlled_api.wait_for("neuronmodels", "sentiment", has_reason("RolloutStalled"))
+    assert verdict(controlled_api_server, late).status == "Failed"
+    serving = let_it_serve(controlled_api)
+    assert verdict(controlled_api_server, serving).status == "Current"
+
+
+def test_a_model_that_no_instance_type_can_run_has_failed(
+    controlled_api: Api, controlled_api_server: ControlPlane
+) -> None:
+    controlled_api.create("neuronmodels", model(placement={"instanceTypes": ["inf2.6xlarge"]}))
+    refused = controlled_api.wait_for("neuronmodels", "sentiment", has_reason("NoMatchingInstanceType"))
+    found = verdict(controlled_api_server, refused)
+    assert (found.status, found.message) == ("Failed", condition(refused)["message"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"), [({"suspend": True}, "Suspended"), ({"replicas": 0}, "ScaledToZero")], ids=["suspended", "zero"]
+)
+def test_a_model_that_should_run_nothing_is_current(
+    controlled_api: Api, controlled_api_server: ControlPlane, spec: Body, reason: str
+) -> None:
+    controlled_api.create("neuronmodels", model(**spec))
+    resting = controlled_api.wait_for("neuronmodels", "sentiment", has_reason(reason))
+    assert verdict(controlled_api_server, resting).status == "Current"
+
+
+def test_a_model_that_serves_is_current_and_so_is_all_it_made(
+    controlled_api: Api, controlled_api_server: ControlPlane
+) -> None:
+    starting = settled(controlled_api, model(**SPEC))
+    assert verdict(controlled_api_server, starting).status == "InProgress"
+    serving = let_it_serve(controlled_api)
+    plurals = ("deployments", "services", "poddisruptionbudgets", "controllerrevisions")
+    # The disruption controller counts after the others, and no condition of ours waits for it.
+    controlled_api.wait_for("poddisruptionbudgets", "sentiment", lambda body: body["status"]["currentHealthy"] == 1)
+    children = [child for plural in plurals for child in controlled_api.every(plural)]
+    found = verdicts(controlled_api_server.binaries, serving, *children)
+    assert {one.kind: one.status for one in found} == dict.fromkeys(
+        ("NeuronModel", "Deployment", "Service", "PodDisruptionBudget", "ControllerRevision"), "Current"
+    )
+
+
+def test_a_model_that_is_being_deleted_is_terminating(controlled_api: Api, controlled_api_server: ControlPlane) -> None:
+    held = model(**SPEC)
+    held["metadata"]["finalizers"] = [FINALIZER]
+    settled(controlled_api, held)
+    let_it_serve(controlled_api)
+    controlled_api.delete("neuronmodels", "sentiment")
+    leaving = controlled_api.get("neuronmodels", "sentiment")
+    assert verdict(controlled_api_server, leaving).status == "Terminating"
+    controlled_api.merge("neuronmodels", "sentiment", {"metadata": {"finalizers": None}})
+    controlled_api.wait_until_gone("neuronmodels", "sentiment")
