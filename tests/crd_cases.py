@@ -57,7 +57,13 @@ EVERYTHING: dict[str, Any] = {
         "priorityClassName": "high",
     },
     "serving": {"maxBatchSize": 8, "queueCapacityRows": 512, "requestTimeoutSeconds": 20, "maxBodyBytes": 1048576},
-    "rollout": {"mode": "Surge", "drainSeconds": 5, "progressDeadlineSeconds": 600},
+    "rollout": {
+        "mode": "Surge",
+        "maxUnavailable": 2,
+        "acceptCoreLoss": True,
+        "drainSeconds": 5,
+        "progressDeadlineSeconds": 600,
+    },
     "service": {"targetPort": "web"},
     "resources": {"requests": {"cpu": 2, "memory": "4Gi"}, "limits": {"memory": "8Gi"}},
     "runtime": {"image": "example.com/own-runtime@sha256:" + "ab" * 32, "imagePullPolicy": "Always"},
@@ -153,6 +159,7 @@ INVALID = [
         "secret-name", {"artifact": {"uri": "s3://b/x", "secretRef": {"name": "A B"}}}, "spec.artifact.secretRef.name"
     ),
     Case("rollout-mode", {"rollout": {"mode": "inplace"}}, "spec.rollout.mode"),
+    Case("nothing-unavailable", {"rollout": {"maxUnavailable": 0}}, "spec.rollout.maxUnavailable"),
     Case("drain-too-long", {"rollout": {"drainSeconds": 3601}}, "spec.rollout.drainSeconds"),
     Case("timeout-zero", {"serving": {"requestTimeoutSeconds": 0}}, "spec.serving.requestTimeoutSeconds"),
     Case("instance-type-shape", {"placement": {"instanceTypes": ["Inf2"]}}, "spec.placement.instanceTypes[0]"),

@@ -98,7 +98,7 @@ class Cluster(Protocol):
         """Create the event, or count it once more."""
 
     async def list_pods_on(self, node: str) -> list[Body]:
-        """Every pod that holds resources on the node, of whoever."""
+        """Every pod that holds resources on the node, of whoever; for the empty name those that have no node yet."""
 
 
 class ApiCluster:

@@ -27,9 +27,12 @@ MANAGED_BY: Final = "neuron-serving"
 ELECTOR: Final = "operator"
 LEASE_NAME: Final = "neuron-serving-operator"
 ANNOTATION_DESIRED_HASH: Final = f"{GROUP}/desired-hash"
+ANNOTATION_ROLLOUT: Final = f"{GROUP}/rollout"
 
 RESOURCE_NEURONCORE: Final = "aws.amazon.com/neuroncore"
 RESOURCE_NEURON: Final = "aws.amazon.com/neuron"
+# On a node, by AWS's scheduler extension.
+ANNOTATION_CORE_USAGE: Final = "NEURON_CORE_USAGE_MAP"
 TAINT_NEURON: Final = "aws.amazon.com/neuron"
 LABEL_INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
 LABEL_HOSTNAME: Final = "kubernetes.io/hostname"

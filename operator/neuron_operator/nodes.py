@@ -1,19 +1,23 @@
-"""Reads what the pods of everyone ask for on the Neuron nodes, and wakes the models that wait for cores.
+"""Reads what the pods of everyone hold and want of the Neuron nodes, and wakes the models that wait for cores.
 
-The reconcile asks for the capacity only while one of its pods has no node; the answer is kept for a few seconds and
-shared by all models that wait.
+The reconcile asks only while one of its pods has no node or a rollout is to be planned; the answer is kept for a few
+seconds and shared by all models. The ledger of promised cores is kept beside it, because the two must fit together.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
-from neuron_operator.capacity import CORES_PER_DEVICE, Capacity, Requests, requests_of
+from neuron_operator.capacity import CORES_PER_DEVICE, Capacity, Requests
+from neuron_operator.claims import Claim, claims_of
 from neuron_operator.cluster import Cluster
 from neuron_operator.errors import ApiError
 from neuron_operator.indices import Indices, Key
+from neuron_operator.ledger import Ledger
 from neuron_operator.observe import ObservedNode, observe_node
+from neuron_operator.rollout import Decision, Outlook
 from neuron_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -21,6 +25,8 @@ logger = logging.getLogger(__name__)
 KEPT_S: Final = 5.0
 # Of many changes at once, such as a rollout of a hundred pods, the waiting models see one.
 NUDGE_S: Final = 1.0
+# What the API server lists under the empty name: pods that have no node yet.
+NO_NODE: Final = ""
 
 
 class NodeWatch:
@@ -30,20 +36,47 @@ class NodeWatch:
         self._cluster, self._indices, self._queue = cluster, indices, queue
         self._waiting: set[Key] = set()
         self._nudge: asyncio.TimerHandle | None = None
-        self._requests: Mapping[str, Requests] | None = None
+        self._ledger = Ledger()
+        self._claims: tuple[Claim, ...] | ApiError = ()
         self._read_at = self._outdated_at = float("-inf")
         self._reading = asyncio.Lock()
 
     async def capacity(self) -> Capacity:
         """The Neuron nodes and what is asked of them, at most a few seconds old."""
-        nodes = tuple(observe_node(body) for body in self._indices.every("Node"))
-        neuron_nodes = tuple(node for node in nodes if node.instance_type in CORES_PER_DEVICE or node.allocatable_cores)
-        async with self._reading:
-            if self._read_at <= self._outdated_at or _now() - self._read_at > KEPT_S:
-                # From its start: what changes while it is read may not be in it.
-                self._read_at = _now()
-                self._requests = await self._read([node for node in neuron_nodes if node.allocatable_cores])
-        return Capacity(neuron_nodes, self._requests)
+        nodes = self._neuron_nodes()
+        try:
+            claims = await self._read_claims(nodes)
+        except ApiError as error:
+            logger.warning("the pods of the Neuron nodes can't be read; messages go without figures: %s", error)
+            return Capacity(nodes, None)
+        held = {node.name: [claim for claim in claims if claim.node == node.name] for node in nodes}
+        return Capacity(
+            nodes,
+            {
+                name: Requests(sum(claim.cores for claim in there), sum(claim.devices for claim in there))
+                for name, there in held.items()
+            },
+        )
+
+    async def outlook(self, key: Key, clock: Callable[[], datetime]) -> Outlook:
+        """What a rollout of the model is planned on. Nothing may be awaited until `settle` has noted its outcome."""
+        claims = await self._read_claims(self._neuron_nodes())
+        # A promise ends when its pod is seen on a node, which what was read before does not show.
+        while self._read_at <= self._outdated_at:
+            claims = await self._read_claims(self._neuron_nodes())
+        return Outlook(self._neuron_nodes(), claims, self._ledger.others(key), clock())
+
+    def settle(self, key: Key, decision: Decision | None, awaited_revision: str) -> None:
+        """Note the cores that a surge was promised, or that its pod is no longer awaited."""
+        if decision is not None and decision.look_again_s is None:
+            logger.info("rollout model=%s/%s strategy=%s reason=%s", *key, decision.strategy, decision.reason)
+        if self._ledger.settle(key, decision.promise if decision is not None else None, awaited_revision):
+            self._outdated_at = _now()
+
+    def forget(self, key: Key) -> None:
+        """The model is gone, and with it whatever it waited for."""
+        self.is_waiting(key, waits=False)
+        self.settle(key, None, "")
 
     def is_waiting(self, key: Key, *, waits: bool) -> None:
         """Whether the model is to be woken when nodes or pods change."""
@@ -62,13 +95,27 @@ class NodeWatch:
         for key in self._waiting:
             self._queue.add(key)
 
-    async def _read(self, nodes: list[ObservedNode]) -> Mapping[str, Requests] | None:
+    def _neuron_nodes(self) -> tuple[ObservedNode, ...]:
+        nodes = tuple(observe_node(body) for body in self._indices.every("Node"))
+        return tuple(node for node in nodes if node.instance_type in CORES_PER_DEVICE or node.allocatable_cores)
+
+    async def _read_claims(self, nodes: Sequence[ObservedNode]) -> tuple[Claim, ...]:
+        """Of the pods on these nodes and of those that have none yet."""
+        async with self._reading:
+            if self._read_at <= self._outdated_at or _now() - self._read_at > KEPT_S:
+                # From its start: what changes while it is read may not be in it.
+                self._read_at = _now()
+                self._claims = await self._ask([node.name for node in nodes if node.allocatable_cores])
+        if isinstance(self._claims, ApiError):
+            raise self._claims
+        return self._claims
+
+    async def _ask(self, nodes: Sequence[str]) -> tuple[Claim, ...] | ApiError:
         try:
-            pods = await asyncio.gather(*(self._cluster.list_pods_on(node.name) for node in nodes))
+            pods = await asyncio.gather(*(self._cluster.list_pods_on(node) for node in (*nodes, NO_NODE)))
         except ApiError as error:
-            logger.warning("the pods of the Neuron nodes can't be read; messages go without figures: %s", error)
-            return None
-        return {node.name: requests_of(found) for node, found in zip(nodes, pods, strict=True)}
+            return error
+        return claims_of(pod for found in pods for pod in found)
 
 
 def _now() -> float:

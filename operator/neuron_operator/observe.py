@@ -85,6 +85,9 @@ class ObservedNode:
     is_usable: bool
     allocatable_cores: int
     allocatable_devices: int
+    labels: Mapping[str, str]
+    taints: tuple[Mapping[str, Any], ...]
+    core_usage: str
 
 
 def observe_deployment(body: Body | None) -> ObservedDeployment:
@@ -120,6 +123,9 @@ def observe_node(body: Body) -> ObservedNode:
         is_usable=body["status"]["ready"] and not body["spec"]["unschedulable"],
         allocatable_cores=int(parse_quantity(allocatable.get(names.RESOURCE_NEURONCORE, 0))),
         allocatable_devices=int(parse_quantity(allocatable.get(names.RESOURCE_NEURON, 0))),
+        labels=body["metadata"]["labels"],
+        taints=tuple(body["spec"]["taints"]),
+        core_usage=body["metadata"].get("annotations", {}).get(names.ANNOTATION_CORE_USAGE, ""),
     )
 
 

@@ -1,7 +1,7 @@
 """Decides what one reconcile writes to the children: parse, place, freeze, render, compare. Pure.
 
-`reconcile.py` gives it what the indices know and carries out the answer. A model that can't be placed keeps the
-template that it runs, and is scaled and repaired with it: the last good version goes on serving.
+`reconcile.py` gives it what the indices know and carries out the answer. A model that can't be placed, or whose rollout
+has to wait, keeps the template that it runs, and is scaled and repaired with it: the last good version goes on serving.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,16 @@ from typing import Any
 from neuron_operator import names
 from neuron_operator.api import NeuronModel
 from neuron_operator.api.conditions import Reason
+from neuron_operator.capacity import Shortage
 from neuron_operator.changes import Change, change_to, with_desired_hash
 from neuron_operator.errors import InvalidSpecError
+from neuron_operator.observe import ObservedPod
 from neuron_operator.placement import Placement, Rejection, choose_placement
 from neuron_operator.render import desired_children, owner_reference, pod_template
 from neuron_operator.revisions import Frozen, freeze_template, last_good
+from neuron_operator.rollout import Decision, Outlook, Strategy, plan_rollout
 from neuron_operator.settings import Settings
+from neuron_operator.strategy import Rollout, awaits_its_first_pod, strategy_of_running, with_record
 
 Body = dict[str, Any]
 # A revision's data can't be changed once it is written; comparing it would only find what can't be repaired.
@@ -33,10 +37,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Known:
-    """The model as it is on the cluster, and its children by kind."""
+    """The model as it is on the cluster, its children by kind, and its pods."""
 
     model: Body
     children: Mapping[str, Sequence[Body]] = field(default_factory=dict)
+    pods: tuple[ObservedPod, ...] = ()
 
     def child(self, kind: str, name: str) -> Body | None:
         return next((c for c in self.children.get(kind, ()) if c["metadata"]["name"] == name), None)
@@ -45,7 +50,8 @@ class Known:
 @dataclass(frozen=True)
 class Plan:
     """Children to adopt from an earlier owner, to apply and to delete, in this order. With a refusal these are what the
-    last good version needs, if there is one."""
+    last good version needs, if there is one. A plan that needs an outlook has nothing else in it and is made again with
+    one; `awaited_revision` is that of a surge of which no pod has a node yet."""
 
     model: NeuronModel | None = None
     placement: Placement | None = None
@@ -55,26 +61,67 @@ class Plan:
     apply: tuple[Change, ...] = ()
     delete: tuple[Body, ...] = ()
     waits_for: tuple[str, ...] = ()
+    needs_outlook: bool = False
+    decision: Decision | None = None
+    awaited_revision: str = ""
+
+    @property
+    def look_again_s(self) -> float | None:
+        """When time alone may change the decision; None when it can't."""
+        return self.decision.look_again_s if self.decision is not None else None
 
 
-def make_plan(known: Known, settings: Settings) -> Plan:
+def make_plan(known: Known, settings: Settings, outlook: Outlook | None = None) -> Plan:
     try:
         model = NeuronModel.parse(known.model)
     except InvalidSpecError as error:
         return Plan(refusal=Refusal(Reason.INVALID_SPEC, f"{error}. Correct the fields named here."))
     placement = choose_placement(model.spec, settings)
-    revisions, deployment = known.children.get("ControllerRevision", ()), known.child("Deployment", model.name)
     if isinstance(placement, Rejection):
-        refused = Plan(model=model, refusal=Refusal(placement.reason, placement.message))
-        running = last_good(model, revisions, deployment)
-        return _compare(known, model, running, refused) if running is not None else refused
+        return _keep_last_good(known, Plan(model=model, refusal=Refusal(placement.reason, placement.message)))
+    revisions, deployment = known.children.get("ControllerRevision", ()), known.child("Deployment", model.name)
     frozen = freeze_template(model, lambda: pod_template(model, placement, settings), revisions, deployment)
-    return _compare(known, model, frozen, Plan(model=model, placement=placement))
+    rollout = Rollout(model, frozen, deployment, known.pods)
+    decided, strategy = Plan(model=model, placement=placement), rollout.settled
+    if rollout.is_to_be_planned:
+        if outlook is None:
+            return Plan(model=model, needs_outlook=True)
+        decision = plan_rollout(rollout.replacement(outlook.now), outlook)
+        decided = replace(decided, decision=decision)
+        if decision.hold is not None:
+            decided = replace(decided, refusal=_refusal_of(decision.hold))
+            if strategy is None:
+                # What the status says of the placement stays what it was, too.
+                return _keep_last_good(known, replace(decided, placement=None))
+        else:
+            strategy = decision.strategy
+    assert strategy is not None, "what is not settled is planned"
+    note = rollout.note(strategy)
+    told = replace(placement, reason=f"{placement.reason}; {note}") if note else placement
+    return _compare(known, frozen, strategy, replace(decided, placement=told))
 
 
-def _compare(known: Known, model: NeuronModel, frozen: Frozen, decided: Plan) -> Plan:
+def _keep_last_good(known: Known, refused: Plan) -> Plan:
+    """The template that runs goes on being scaled and repaired, whatever is refused."""
+    model = refused.model
+    assert model is not None, "only a spec that can be read has a last good version"
+    deployment = known.child("Deployment", model.name)
+    running = last_good(model, known.children.get("ControllerRevision", ()), deployment)
+    if running is None:
+        return refused
+    return _compare(known, running, strategy_of_running(model, deployment, running.name), refused)
+
+
+def _refusal_of(shortage: Shortage) -> Refusal:
+    return Refusal(shortage.reason, f"{shortage.message} {shortage.hint}")
+
+
+def _compare(known: Known, frozen: Frozen, strategy: Strategy, decided: Plan) -> Plan:
     """What is decided already, with the writes that bring the children to it."""
-    wanted = [with_desired_hash(body) for body in (frozen.revision, *desired_children(model, frozen.template))]
+    model = decided.model
+    assert model is not None, "only a spec that can be read is compared"
+    children = [with_record(c, strategy, frozen.name) for c in desired_children(model, frozen.template, strategy)]
+    wanted = [with_desired_hash(body) for body in (frozen.revision, *children)]
     adopt, apply, waits_for = [], [], []
     for desired in wanted:
         live = known.child(desired["kind"], desired["metadata"]["name"])
@@ -98,6 +145,7 @@ def _compare(known: Known, model: NeuronModel, frozen: Frozen, decided: Plan) ->
         apply=tuple(apply),
         delete=(*frozen.outdated, *_orphans(known, model, wanted)),
         waits_for=tuple(waits_for),
+        awaited_revision=frozen.name if awaits_its_first_pod(strategy, frozen.name, known.pods) else "",
     )
 
 

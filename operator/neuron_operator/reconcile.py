@@ -35,20 +35,25 @@ class Reconciler:
         """Bring the cluster to what the model asks for; the seconds until it should be looked at again, if any."""
         body = self.indices.get(KIND, key)
         if body is None or "deletionTimestamp" in body["metadata"]:
-            self.nodes.is_waiting(key, waits=False)
+            self.nodes.forget(key)
             self.writer.forget(key)
             return None
-        known = Known(body, {kind: self.indices.of_model(kind, key) for kind in CHILD_KINDS})
+        children = {kind: self.indices.of_model(kind, key) for kind in CHILD_KINDS}
+        known = Known(body, children, observe_pods(self.indices.of_model("Pod", key)))
         plan = make_plan(known, self.settings)
+        if plan.needs_outlook:
+            plan = make_plan(known, self.settings, await self.nodes.outlook(key, self.clock))
+        self.nodes.settle(key, plan.decision, plan.awaited_revision)
         refused = await self.writer.carry_out(plan, self.clock())
         refusal = plan.refusal or refused
         situation = self._observe(key, body, plan, refusal)
         # Before anything is awaited: a node that changes while the status is written must wake the model again.
-        self.nodes.is_waiting(key, waits=situation.waits_for_a_node)
+        self.nodes.is_waiting(key, waits=situation.waits_for_a_node or plan.look_again_s is not None)
         if refusal is None and plan.placement is not None:
             situation = replace(situation, failure=await self._find_failure(situation, plan.placement))
         await self._tell(situation)
-        return seconds_until_next_look(situation, self.clock())
+        looks = (plan.look_again_s, seconds_until_next_look(situation, self.clock()))
+        return min((look_s for look_s in looks if look_s is not None), default=None)
 
     def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:
         deployment = observe_deployment(self.indices.get("Deployment", key))

@@ -74,7 +74,13 @@ def test_defaults_are_filled_in_and_nothing_looks_ready_before_the_operator_look
         "replicas": 1,
         "suspend": False,
         "serving": {"requestTimeoutSeconds": 30},
-        "rollout": {"mode": "InPlace", "drainSeconds": 15, "progressDeadlineSeconds": 1800},
+        "rollout": {
+            "mode": "Auto",
+            "maxUnavailable": 1,
+            "acceptCoreLoss": False,
+            "drainSeconds": 15,
+            "progressDeadlineSeconds": 1800,
+        },
         "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}},
     }
     assert found["status"] == {"observedGeneration": -1}

@@ -257,7 +257,7 @@ async def waiting_for_cores(world: World) -> World:
     body["metadata"] |= {"namespace": "shop", "labels": labels, "resourceVersion": "1"}
     world.indices.put("Pod", body)
     asking = {"resources": {"requests": {"aws.amazon.com/neuroncore": "1"}}}
-    world.cluster.pods["n1"] = [{"spec": {"containers": [asking]}}]
+    world.cluster.pods["n1"] = [{"spec": {"nodeName": "n1", "containers": [asking]}}]
     return world
 
 

@@ -157,10 +157,23 @@ class Serving(ApiModel):
 
 
 class Rollout(ApiModel):
-    mode: Literal["InPlace", "Surge"] = Field(
-        default="InPlace",
-        description="InPlace replaces one replica after the other and needs no spare cores; Surge starts a new replica "
-        "before it stops an old one and needs a whole replica's cores free.",
+    mode: Literal["Auto", "Surge", "InPlace"] = Field(
+        default="Auto",
+        description="Auto (the default) surges when the cores of a whole replica are surely free on a node, and "
+        "replaces in place otherwise. Surge starts a new replica before it stops an old one and waits for the cores, "
+        "however long; InPlace stops an old replica first and needs no spare cores.",
+    )
+    max_unavailable: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="Replicas that may be down at the same time while they are replaced in place, 1 (the default) to "
+        "1,000. A surge takes none down.",
+    )
+    accept_core_loss: bool = Field(
+        default=False,
+        description="true lets Auto replace in place even when pods of others wait for the NeuronCores that this "
+        "frees; false (the default) keeps the old version until none can take them.",
     )
     drain_seconds: int = Field(
         default=15,

@@ -1,9 +1,9 @@
 """Deployment, Service and PodDisruptionBudget around a pod template. Pure."""
 
-from typing import Any
+from typing import Any, Literal
 
 from neuron_operator import names
-from neuron_operator.api.v1alpha1 import NeuronModel, Rollout
+from neuron_operator.api.v1alpha1 import NeuronModel
 
 # Old ReplicaSets are no rollback source: the ControllerRevisions are.
 REVISION_HISTORY_LIMIT = 2
@@ -21,27 +21,28 @@ def owner_reference(model: NeuronModel) -> dict[str, Any]:
     }
 
 
-def desired_children(model: NeuronModel, template: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Deployment, Service and disruption budget, whole, as server-side apply takes them."""
-    return _deployment(model, template), _service(model), _disruption_budget(model)
+def desired_children(
+    model: NeuronModel, template: dict[str, Any], strategy: Literal["Surge", "InPlace"] | None = None
+) -> tuple[dict[str, Any], ...]:
+    """Deployment, Service and disruption budget, whole, as server-side apply takes them; without a strategy as they
+    are where nothing is replaced yet."""
+    return _deployment(model, template, strategy), _service(model), _disruption_budget(model)
 
 
-def _deployment(model: NeuronModel, template: dict[str, Any]) -> dict[str, Any]:
+def _deployment(model: NeuronModel, template: dict[str, Any], strategy: str | None) -> dict[str, Any]:
     rollout = model.spec.rollout
+    # Explicit both ways: a default of 25 % rounds to a surge that can wait for cores forever.
+    in_place = {"maxSurge": 0, "maxUnavailable": rollout.max_unavailable}
+    numbers = {"maxSurge": 1, "maxUnavailable": 0} if (strategy or rollout.mode) == "Surge" else in_place
     spec = {
         "replicas": model.spec.desired_replicas,
         "selector": {"matchLabels": names.selector(model.name)},
         "revisionHistoryLimit": REVISION_HISTORY_LIMIT,
         "progressDeadlineSeconds": rollout.progress_deadline_seconds,
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling_update(rollout)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": numbers},
         "template": template,
     }
     return _child(model, "apps/v1", "Deployment", spec)
-
-
-def _rolling_update(rollout: Rollout) -> dict[str, int]:
-    """Explicit both ways: a default of 25 % rounds to a surge that can wait for cores forever."""
-    return {"maxSurge": 1, "maxUnavailable": 0} if rollout.mode == "Surge" else {"maxSurge": 0, "maxUnavailable": 1}
 
 
 def _service(model: NeuronModel) -> dict[str, Any]:
