@@ -31,6 +31,7 @@ from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.settings import Settings
+from neuron_operator.status import is_new
 from neuron_operator.watching import watch
 from neuron_operator.workers import work
 from neuron_operator.workqueue import WorkQueue
@@ -59,7 +60,8 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
     _stop_on_signals(stop)
     metrics = Metrics(CollectorRegistry())
     cluster = await ApiCluster.connect(kubeconfig, metrics.observe_request)
-    indices, queue, gate = Indices(), WorkQueue[Key](), Gate()
+    indices, gate = Indices(), Gate()
+    queue = WorkQueue[Key](lambda key: is_new(indices.get(KIND, key)))
     nodes = NodeWatch(cluster, indices, queue)
     feed = Feed(indices, queue, nodes)
     writer = Writer(cluster, indices, gate, metrics)

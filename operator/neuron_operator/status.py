@@ -88,6 +88,11 @@ def previous_status(body: Mapping[str, Any]) -> NeuronModelStatus:
         return NeuronModelStatus()
 
 
+def is_new(body: Mapping[str, Any] | None) -> bool:
+    """Whether nobody has looked at the model yet; one that is gone waits for no first look."""
+    return body is not None and body.get("status", {}).get("observedGeneration", -1) < 0
+
+
 def compute_status(situation: Situation, now: datetime) -> Body:
     previous, verdict = previous_status(situation.body), judge(situation)
     metadata, deployment, plan = situation.body["metadata"], situation.deployment, situation.plan

@@ -5,6 +5,7 @@ one place that survives any exception: a bug met by one object must not stop the
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -31,7 +32,8 @@ async def work(queue: WorkQueue[Key], gate: Gate, reconcile: Reconcile, metrics:
             outcome = await _look_at(key, queue, reconcile)
         except Exception:
             delay_s = queue.retry(key)
-            logger.exception("%s/%s: a bug in the operator, please report it; next try in %.1f s", *key, delay_s)
+            message = 'model=%s/%s action=retry after_s=%.1f reason=Bug message="please report it, with what follows"'
+            logger.exception(message, *key, delay_s)
         finally:
             queue.done(key)
             metrics.reconcile_seconds.labels(outcome).observe(loop.time() - started)
@@ -43,14 +45,13 @@ async def _look_at(key: Key, queue: WorkQueue[Key], reconcile: Reconcile) -> str
     except errors.LeadershipLostError:
         queue.add(key)
         return "retried"
-    except errors.ConflictError as error:
-        logger.debug("%s/%s: %s", *key, error)
-        queue.retry(key)
-        return "retried"
     except errors.ApiError as error:
         at_least_s = error.retry_after_s if isinstance(error, errors.ThrottledError) else 0.0
         delay_s = queue.retry(key, at_least_s)
-        logger.warning("%s/%s: %s; next try in %.1f s", *key, error, delay_s)
+        # A conflict is how the next look gets the newer object, nothing to worry about.
+        level = logging.DEBUG if isinstance(error, errors.ConflictError) else logging.WARNING
+        reason, message = type(error).__name__.removesuffix("Error"), json.dumps(str(error))
+        logger.log(level, "model=%s/%s action=retry after_s=%.1f reason=%s message=%s", *key, delay_s, reason, message)
         return "retried"
     queue.forget(key)
     if look_again_s is not None:

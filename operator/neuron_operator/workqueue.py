@@ -1,20 +1,24 @@
 """A coalescing queue of keys: what woke us is forgotten, what must be looked at again is kept once.
 
 Handlers add keys, workers take them; a key is never with two workers at once, and one that is added while it is being
-worked on comes back when that worker is done. Knows nothing about Kubernetes; lives on one event loop.
+worked on comes back when that worker is done. Namespaces take turns, and what was looked at before goes ahead of what
+is new. Lives on one event loop.
 """
 
 import asyncio
 import random
-from collections.abc import Hashable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
+# (namespace, name)
+Key = TypeVar("Key", bound=tuple[str, str])
 
 FIRST_RETRY_S: Final = 0.1
 LONGEST_RETRY_S: Final = 60.0
 JITTER: Final = 0.5
+# Of so many keys in a row at least one is new, if any is waiting: a stream of changes must not hold up first looks.
+FIRST_LOOK_EVERY: Final = 4
 
 
 def backoff_s(attempt: int, chance: float) -> float:
@@ -23,12 +27,79 @@ def backoff_s(attempt: int, chance: float) -> float:
     return longest * (1 - JITTER * chance)
 
 
+class Lane(Generic[Key]):
+    """Keys in order of arrival within a namespace, the namespaces by turns. Pure.
+
+    A key is overtaken by at most one key of each other namespace for each of its own that came before it.
+    """
+
+    def __init__(self) -> None:
+        self._namespaces: dict[str, dict[Key, float]] = {}
+
+    def put(self, key: Key, arrived_at: float) -> None:
+        self._namespaces.setdefault(key[0], {})[key] = arrived_at
+
+    def pop(self) -> tuple[Key, float]:
+        """The first key of the namespace whose turn it is, and when it came; the namespace goes to the end."""
+        namespace = next(iter(self._namespaces))
+        keys = self._namespaces.pop(namespace)
+        key = next(iter(keys))
+        arrived_at = keys.pop(key)
+        if keys:
+            self._namespaces[namespace] = keys
+        return key, arrived_at
+
+    def arrivals(self) -> Iterator[float]:
+        return (arrived_at for keys in self._namespaces.values() for arrived_at in keys.values())
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._namespaces.get(key[0], {})
+
+    def __len__(self) -> int:
+        return sum(map(len, self._namespaces.values()))
+
+
+class Lanes(Generic[Key]):
+    """Keys that were looked at before and new ones, each in a lane of their own. Pure.
+
+    | looked at before | new   | keys since the last new one | the next key is     |
+    |------------------|-------|-----------------------------|---------------------|
+    | waits            | none  | any                         | looked at before    |
+    | none             | waits | any                         | new                 |
+    | waits            | waits | fewer than 3                | looked at before    |
+    | waits            | waits | 3 or more                   | new                 |
+    """
+
+    def __init__(self) -> None:
+        self._known, self._new = Lane[Key](), Lane[Key]()
+        self._since_new = 0
+
+    def put(self, key: Key, arrived_at: float, *, is_new: bool) -> None:
+        (self._new if is_new else self._known).put(key, arrived_at)
+
+    def pop(self) -> tuple[Key, float]:
+        is_new = bool(self._new) and (not self._known or self._since_new >= FIRST_LOOK_EVERY - 1)
+        self._since_new = 0 if is_new else self._since_new + 1
+        return (self._new if is_new else self._known).pop()
+
+    def arrivals(self) -> Iterator[float]:
+        yield from self._known.arrivals()
+        yield from self._new.arrivals()
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._known or key in self._new
+
+    def __len__(self) -> int:
+        return len(self._known) + len(self._new)
+
+
 @dataclass
 class WorkQueue(Generic[Key]):
-    """Keys waiting (in order of arrival), keys being worked on, keys to be added later."""
+    """Keys waiting, keys being worked on, keys to be added later; `is_new` tells a key that nobody looked at yet."""
 
+    is_new: Callable[[Key], bool] = lambda key: False
     chance: random.Random = field(default_factory=random.SystemRandom)
-    _waiting: dict[Key, float] = field(default_factory=dict)
+    _waiting: Lanes[Key] = field(default_factory=Lanes)
     _busy: dict[Key, float] = field(default_factory=dict)
     _again: set[Key] = field(default_factory=set)
     _timers: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
@@ -40,7 +111,7 @@ class WorkQueue(Generic[Key]):
         if key in self._busy:
             self._again.add(key)
         elif key not in self._waiting:
-            self._waiting[key] = _now()
+            self._waiting.put(key, _now(), is_new=self.is_new(key))
             self._changed.set()
 
     def add_after(self, key: Key, delay_s: float) -> None:
@@ -65,12 +136,12 @@ class WorkQueue(Generic[Key]):
         self._attempts.pop(key, None)
 
     async def take(self) -> Key:
-        """The key that has waited longest; the caller must hand it back with `done`."""
+        """The key whose turn it is; the caller must hand it back with `done`."""
         while not self._waiting:
             self._changed.clear()
             await self._changed.wait()
-        key = next(iter(self._waiting))
-        self._busy[key] = self._waiting.pop(key)
+        key, arrived_at = self._waiting.pop()
+        self._busy[key] = arrived_at
         return key
 
     def done(self, key: Key) -> None:
@@ -85,7 +156,7 @@ class WorkQueue(Generic[Key]):
 
     def oldest_age_s(self) -> float:
         """Since when the oldest key waits or is being worked on; 0 when there is none."""
-        arrivals = [*self._waiting.values(), *self._busy.values()]
+        arrivals = [*self._waiting.arrivals(), *self._busy.values()]
         return _now() - min(arrivals) if arrivals else 0.0
 
     def attempts(self, key: Key) -> int:

@@ -1,18 +1,19 @@
 """One verdict, three conditions: every situation a model can be in, and what is kept from the status before."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from model_builders import model_body, settings
 from neuron_operator.api.conditions import Reason
+from neuron_operator.contention import Conflict, Field, Owner
 from neuron_operator.observe import ObservedDeployment, observe_pods
 from neuron_operator.plan import Known, Plan, Refusal, make_plan
 from neuron_operator.reasons import Failure
 from neuron_operator.revisions import revision_of
-from neuron_operator.status import Situation, compute_status, judge, seconds_until_next_look
+from neuron_operator.status import Situation, compute_status, is_new, judge, seconds_until_next_look
 from observed import condition, pod, unschedulable_pod
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -146,6 +147,70 @@ def test_only_pods_of_the_newest_template_wait_for_a_node() -> None:
 )
 def test_when_to_look_again_without_an_event(failure: Failure | None, seconds: float | None) -> None:
     assert seconds_until_next_look(situation(failure=failure), NOW) == seconds
+
+
+REPLICAS = Conflict(Field("Deployment", "sentiment", "spec.replicas"), Owner("keda"), NOW + timedelta(minutes=5))
+LABEL = replace(REPLICAS, field=Field("Service", "sentiment", "metadata.labels.team"))
+BUSY = replace(DONE, wanted=5, replicas=5, ready=5, updated=5, available=5)
+NAMED = [
+    pytest.param(situation(conflicts=(LABEL,)), {"Ready", "ChildConflict"}, "2 of 2", id="a-label-is-left"),
+    pytest.param(situation(BUSY, conflicts=(REPLICAS,)), {"Ready", "ChildConflict"}, "5 of 5", id="replicas-are-left"),
+    pytest.param(situation(BUSY), {"Reconciling"}, "5 of 2", id="replicas-are-not-left-yet"),
+    pytest.param(
+        situation(replace(GONE, wanted=0), conflicts=(REPLICAS,)),
+        {"Reconciling", "ChildConflict"},
+        "0 of 2",
+        id="kept-at-nothing-is-not-what-was-asked-for",
+    ),
+    pytest.param(
+        situation(BUSY, spec={"suspend": True}, conflicts=(REPLICAS,)),
+        {"Reconciling", "ChildConflict"},
+        "stopped",
+        id="suspended-all-the-same",
+    ),
+    pytest.param(
+        situation(autoscalers=("HorizontalPodAutoscaler by-load",)),
+        {"Ready", "ConflictingAutoscaler"},
+        "2 of 2",
+        id="an-autoscaler-aims-wrong",
+    ),
+]
+
+
+@pytest.mark.parametrize(("case", "holding", "words"), NAMED)
+def test_named_conditions_hold_beside_the_verdict_and_do_not_change_it(
+    case: Situation, holding: set[str], words: str
+) -> None:
+    conditions = compute_status(case, NOW)["conditions"]
+    assert {c["type"] for c in conditions if c["status"] == "True"} == holding
+    assert words in conditions[0]["message"]
+    assert all(c["reason"] == c["type"] for c in conditions[3:])
+
+
+def test_a_named_condition_goes_when_it_does_not_hold_any_more() -> None:
+    told = compute_status(situation(conflicts=(LABEL,)), NOW)
+    over = compute_status(situation(status=told), LATER)["conditions"]
+    assert [c["type"] for c in over] == ["Ready", "Reconciling", "Stalled"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (None, False),
+        (model_body(), True),
+        ({**model_body(), "status": {"observedGeneration": -1}}, True),
+        ({**model_body(), "status": {"observedGeneration": 1}}, False),
+    ],
+    ids=["gone", "no-status", "the-schemas-default", "looked-at"],
+)
+def test_which_models_are_new(body: Any, expected: bool) -> None:
+    assert is_new(body) is expected
+
+
+def test_the_next_look_is_the_earliest_of_all_there_is_to_wait_for() -> None:
+    assert seconds_until_next_look(situation(conflicts=(REPLICAS,)), NOW) == 300
+    held = replace(FAILURE, holds_until=NOW + timedelta(seconds=4))
+    assert seconds_until_next_look(situation(conflicts=(REPLICAS,), failure=held), NOW) == 4
 
 
 def test_a_plan_that_waits_for_an_earlier_child_says_so() -> None:

@@ -65,6 +65,30 @@ async def test_a_key_that_failed_comes_back_and_others_are_not_held_up(failure: 
     assert OTHER in bench.looks
 
 
+RETRIES = [
+    pytest.param(
+        errors.UnreachableError('no "route"'), "WARNING", r'reason=Unreachable message="no \"route\""', id="api"
+    ),
+    pytest.param(errors.ConflictError("older"), "DEBUG", 'reason=Conflict message="older"', id="conflict"),
+    pytest.param(ZeroDivisionError("x"), "ERROR", "reason=Bug message=", id="bug"),
+]
+
+
+@pytest.mark.parametrize(("failure", "level", "said"), RETRIES)
+async def test_a_retry_is_one_line_of_fields(
+    failure: Exception, level: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="neuron_operator.workers")
+    bench = Bench(failure)
+    bench.gate.open()
+    bench.queue.add(KEY)
+    await bench.run_until(lambda: bench.looks.count(KEY) == 2)
+    (line,) = caplog.records
+    assert line.levelname == level
+    assert line.getMessage().startswith("model=shop/sentiment action=retry after_s=0.")
+    assert said in line.getMessage()
+
+
 async def test_a_key_comes_back_when_the_reconcile_says_so() -> None:
     bench = Bench(again_s=0.01)
     bench.gate.open()

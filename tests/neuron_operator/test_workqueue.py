@@ -1,51 +1,56 @@
-"""The queue: coalescing, one worker per key, later and ever later."""
+"""The queue: coalescing, one worker per key, everybody's turn, later and ever later."""
 
 import asyncio
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neuron_operator import workqueue
-from neuron_operator.workqueue import LONGEST_RETRY_S, WorkQueue, backoff_s
+from neuron_operator.indices import Key
+from neuron_operator.workqueue import FIRST_LOOK_EVERY, LONGEST_RETRY_S, Lanes, WorkQueue, backoff_s
+
+A, B = Key("shop", "a"), Key("shop", "b")
 
 
 async def test_keys_come_in_order_and_twice_added_is_once_taken() -> None:
-    queue = WorkQueue[str]()
-    for key in ("a", "b", "a"):
+    queue = WorkQueue[Key]()
+    for key in (A, B, A):
         queue.add(key)
-    assert [await queue.take(), await queue.take()] == ["a", "b"]
+    assert [await queue.take(), await queue.take()] == [A, B]
     assert queue.depth == 0
 
 
 async def test_a_key_added_while_it_is_worked_on_comes_back_only_when_it_is_done() -> None:
-    queue = WorkQueue[str]()
-    queue.add("a")
+    queue = WorkQueue[Key]()
+    queue.add(A)
     await queue.take()
-    queue.add("a")
-    queue.add("a")
+    queue.add(A)
+    queue.add(A)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(queue.take(), 0.01)
-    queue.done("a")
-    assert await queue.take() == "a"
-    queue.done("a")
+    queue.done(A)
+    assert await queue.take() == A
+    queue.done(A)
     assert queue.depth == 0
 
 
 async def test_a_waiting_worker_wakes_up() -> None:
-    queue = WorkQueue[str]()
+    queue = WorkQueue[Key]()
     takers = [asyncio.create_task(queue.take()) for _ in range(2)]
     await asyncio.sleep(0)
-    queue.add("a")
-    queue.add("b")
-    assert sorted(await asyncio.gather(*takers)) == ["a", "b"]
+    queue.add(A)
+    queue.add(B)
+    assert sorted(await asyncio.gather(*takers)) == [A, B]
 
 
 async def test_of_several_later_times_the_earliest_counts() -> None:
-    queue = WorkQueue[str]()
-    queue.add_after("a", 30)
-    queue.add_after("a", 0.01)
-    queue.add_after("a", 30)
-    assert await asyncio.wait_for(queue.take(), 60) == "a"
+    queue = WorkQueue[Key]()
+    queue.add_after(A, 30)
+    queue.add_after(A, 0.01)
+    queue.add_after(A, 30)
+    assert await asyncio.wait_for(queue.take(), 60) == A
     queue.close()
 
 
@@ -66,25 +71,124 @@ def test_backoff_doubles_up_to_a_minute(attempt: int, chance: float, seconds: fl
 
 
 async def test_retries_grow_until_the_key_does_well() -> None:
-    queue = WorkQueue[str](chance=random.Random(1))
-    delays = [queue.retry("a") for _ in range(12)]
+    queue = WorkQueue[Key](chance=random.Random(1))
+    delays = [queue.retry(A) for _ in range(12)]
     assert delays[-1] >= LONGEST_RETRY_S / 2 > delays[0]
-    queue.forget("a")
-    assert queue.retry("a") <= 0.1
-    assert queue.retry("b", at_least_s=7) == 7
+    queue.forget(A)
+    assert queue.retry(A) <= 0.1
+    assert queue.retry(B, at_least_s=7) == 7
     queue.close()
 
 
 async def test_the_oldest_age_covers_waiting_and_running_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = WorkQueue[str]()
+    queue = WorkQueue[Key]()
     now = 100.0
     monkeypatch.setattr(workqueue, "_now", lambda: now)
     assert queue.oldest_age_s() == 0
-    queue.add("a")
+    queue.add(A)
     await queue.take()
     now = 107.0
-    queue.add("b")
+    queue.add(B)
     now = 110.0
     assert queue.oldest_age_s() == 10
-    queue.done("a")
+    queue.done(A)
     assert queue.oldest_age_s() == 3
+
+
+def drained(lanes: Lanes[Key]) -> list[str]:
+    return ["/".join(lanes.pop()[0]) for _ in range(len(lanes))]
+
+
+# New models are in capitals.
+TURNS = [
+    pytest.param("a/x a/y a/z", "a/x a/y a/z", id="in-order-of-arrival"),
+    pytest.param("a/x a/y a/z b/x b/y c/x", "a/x b/x c/x a/y b/y a/z", id="namespaces-by-turns"),
+    pytest.param("a/X a/x", "a/x a/X", id="what-was-looked-at-goes-ahead"),
+    pytest.param("a/X a/Y a/s a/t a/u a/v a/w", "a/s a/t a/u a/X a/v a/w a/Y", id="every-fourth-is-new"),
+    pytest.param("a/X a/Y b/Z", "a/X b/Z a/Y", id="new-ones-take-turns-too"),
+    pytest.param("a/X b/x", "b/x a/X", id="another-namespace-does-not-matter"),
+]
+
+
+@pytest.mark.parametrize(("arriving", "taken"), TURNS)
+def test_whose_turn_it_is(arriving: str, taken: str) -> None:
+    lanes = Lanes[Key]()
+    for at, text in enumerate(arriving.split()):
+        key = Key(*text.split("/"))
+        lanes.put(key, at, is_new=key.name.isupper())
+    assert drained(lanes) == taken.split()
+
+
+KEYS = st.builds(Key, st.sampled_from("abc"), st.sampled_from("stuvwSTUVW"))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.one_of(KEYS, st.none()), max_size=80))
+def test_turns_lose_nothing_and_starve_nobody(steps: list[Key | None]) -> None:
+    """A key arrives, or (None) one is taken; then all the rest is taken."""
+    lanes, waiting, taken = Lanes[Key](), list[Key](), list[Key]()
+    new_passed_over, overtaken = 0, dict[tuple[Key, str], int]()
+
+    def take() -> None:
+        nonlocal new_passed_over
+        key, _ = lanes.pop()
+        ahead = [other for other in waiting if other.name.isupper() == key.name.isupper() and other != key]
+        same = [other for other in ahead if other.namespace == key.namespace]
+        assert all(waiting.index(key) < waiting.index(other) for other in same), "its namespace's first comes first"
+        for other in ahead:
+            if other not in same and waiting.index(other) < waiting.index(key):
+                overtaken[other, key.namespace] = overtaken.get((other, key.namespace), 0) + 1
+        waits_new = any(other.name.isupper() for other in waiting)
+        new_passed_over = 0 if key.name.isupper() or not waits_new else new_passed_over + 1
+        assert new_passed_over < FIRST_LOOK_EVERY
+        waiting.remove(key)
+        taken.append(key)
+
+    for step in steps:
+        if step is not None and step not in lanes:
+            lanes.put(step, 0.0, is_new=step.name.isupper())
+            waiting.append(step)
+        elif step is None and lanes:
+            take()
+    while lanes:
+        take()
+    assert (waiting, len(lanes)) == ([], 0)
+    assert all(count <= 5 for count in overtaken.values()), "once by each namespace for each key before it of its own"
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(KEYS, st.booleans()), max_size=60), st.integers(1, 4))
+def test_no_key_is_lost_or_with_two_workers(steps: list[tuple[Key, bool]], workers: int) -> None:
+    asyncio.run(work_off(steps, workers))
+
+
+async def work_off(steps: list[tuple[Key, bool]], workers: int) -> None:
+    """Keys are added, at times while workers hold some; every one is looked at after it was last added."""
+    queue, held = WorkQueue[Key](lambda key: key.name.isupper()), list[Key]()
+    waiting, again = set[Key](), set[Key]()
+
+    async def take() -> None:
+        key = await asyncio.wait_for(queue.take(), 60)
+        assert key in waiting
+        waiting.remove(key)
+        held.append(key)
+
+    def hand_back() -> None:
+        key = held.pop(0)
+        queue.done(key)
+        if key in again:
+            again.remove(key)
+            waiting.add(key)
+
+    for key, hands_back in steps:
+        queue.add(key)
+        (again if key in held else waiting).add(key)
+        if hands_back and held:
+            hand_back()
+        if waiting and len(held) < workers:
+            await take()
+    while waiting or held:
+        while waiting:
+            await take()
+        hand_back()
+    assert queue.depth == 0
