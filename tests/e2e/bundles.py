@@ -22,7 +22,7 @@ for batch_size in (1, 4):
 def build(folder: Path) -> dict[str, Path]:
     """Directories by the key they get in the artifact store."""
     tiny = _pack(folder)
-    return {"tiny": tiny, "corrupt": _corrupt(tiny), "unloadable": _unloadable(tiny)}
+    return {"tiny": tiny, "tiny-again": tiny, "corrupt": _corrupt(tiny), "unloadable": _unloadable(tiny)}
 
 
 def _pack(folder: Path) -> Path:

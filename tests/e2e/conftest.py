@@ -2,14 +2,34 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from cluster import commands, targets
+from cluster.settings import NODES
 from demo import installation, store
 from demo.kube import CommandError, Kube
 from e2e import bundles
+from e2e.summary import SUMMARY, Summary
 from e2e.world import WAIT_S, World
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SUMMARY] = Summary()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for title, rows in config.stash[SUMMARY].tables.items():
+        terminalreporter.section(title)
+        for row, measured in rows.items():
+            terminalreporter.write_line(f"{row:64} {measured}")
+
+
+@pytest.fixture(scope="session")
+def summary(pytestconfig: pytest.Config) -> Summary:
+    return pytestconfig.stash[SUMMARY]
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +37,8 @@ def kube() -> Iterator[Kube]:
     """The running product. A cluster that was up before stays up; one started here is taken down again."""
     was_up = installation.ask("cluster", "status", "--quiet") == "up"
     installation.tool("cluster", "up")
+    if targets.chosen() == "local":
+        _hold_bridge_addresses()
     installation.load_images()
     cluster = installation.connect()
     if was_up:
@@ -26,6 +48,14 @@ def kube() -> Iterator[Kube]:
     yield cluster
     if not was_up:
         installation.tool("cluster", "down")
+
+
+def _hold_bridge_addresses() -> None:
+    """A bridge that was never given an address takes the lowest of its ports': with a pod that comes or goes it becomes
+    another, and the node's other pods send into the void until they have asked who the gateway is."""
+    for node in NODES:
+        address = Path("/sys/class/net", node.bridge, "address").read_text().strip()
+        commands.run("ip", "link", "set", node.bridge, "address", address)
 
 
 def _require_free_cores(cluster: Kube) -> None:
@@ -48,7 +78,21 @@ def uploaded(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 @pytest.fixture
 def world(kube: Kube, uploaded: dict[str, Path]) -> Iterator[World]:
-    """A namespace of its own with the store's credentials; its models and their pods are gone when the story ends."""
+    """A namespace of the story's own."""
+    with opened_world(kube) as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="module")
+def shared_world(kube: Kube, uploaded: dict[str, Path]) -> Iterator[World]:
+    """A namespace for the stories of one file."""
+    with opened_world(kube) as fresh:
+        yield fresh
+
+
+@contextmanager
+def opened_world(kube: Kube) -> Iterator[World]:
+    """A namespace with the store's credentials; its models and their pods are gone at the end."""
     namespace = f"story-{uuid.uuid4().hex[:8]}"
     kube.kubectl("create", "namespace", namespace)
     secret = kube.get("secret", "artifact-store")

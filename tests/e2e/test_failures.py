@@ -3,7 +3,7 @@
 import pytest
 
 from demo.kube import CommandError
-from e2e.world import World
+from e2e.world import World, stored
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -66,7 +66,3 @@ def test_an_image_that_cannot_be_pulled_is_named(world: World) -> None:
 def test_host_memory_that_does_not_suffice_is_named(world: World) -> None:
     world.apply_model("starved", resources={"limits": {"memory": "64Mi"}})
     assert "memory" in world.wait_for_reason("starved", "OutOfMemory").lower()
-
-
-def stored(key: str) -> dict[str, object]:
-    return {"uri": f"s3://models/{key}/", "secretRef": {"name": "artifact-store"}}

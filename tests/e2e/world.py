@@ -1,5 +1,6 @@
 """One story's corner of the cluster, in the words the stories use."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from demo.kube import CommandError, Kube
 MODEL_LABEL = "neuron-serving.dev/model"
 # Never waited out by a story that passes, so it need not be short: on a busy machine pods take minutes to start.
 WAIT_S = 600
+
+
+def stored(key: str, *, secret: str = "artifact-store") -> dict[str, Any]:
+    """The artifact that the store has under `key`, for a spec."""
+    return {"uri": f"s3://models/{key}/", "secretRef": {"name": secret}}
 
 
 @dataclass(frozen=True)
@@ -24,13 +30,18 @@ class World:
             "kind": "NeuronModel",
             "metadata": {"name": name, "namespace": self.namespace},
             "spec": {
-                "artifact": {"uri": "s3://models/tiny/", "secretRef": {"name": "artifact-store"}},
+                "artifact": stored("tiny"),
                 "neuronCores": 1,
                 "rollout": {"drainSeconds": 1},
                 **spec,
             },
         }
         self.kube.apply(body)
+
+    def patch(self, name: str, spec: dict[str, Any]) -> None:
+        """Merge `spec` into the model's own."""
+        patch = json.dumps({"spec": spec})
+        self.kube.kubectl("patch", f"neuronmodel/{name}", "-n", self.namespace, "--type=merge", "-p", patch)
 
     def model(self, name: str) -> dict[str, Any]:
         return self.kube.get("neuronmodel", name, self.namespace)
@@ -41,6 +52,13 @@ class World:
 
     def wait_until_ready(self, name: str) -> None:
         self.wait(f"neuronmodel/{name}", "condition=Ready")
+
+    def wait_until_settled(self, name: str) -> None:
+        """Ready, and the pods that had to go are gone, whose last moments matter to whoever still asks them."""
+        self.wait_until_ready(name)
+        for pod in (pod["metadata"] for pod in self.pods(name)):
+            if "deletionTimestamp" in pod:
+                self.wait(f"pod/{pod['name']}", "delete")
 
     def wait_for_reason(self, name: str, reason: str) -> str:
         """Wait until Ready carries `reason`; returns its message."""
@@ -60,6 +78,11 @@ class World:
 
     def pod_names(self, name: str) -> set[str]:
         return {pod["metadata"]["name"] for pod in self.pods(name)}
+
+    def address(self, name: str) -> str:
+        """The cluster IP of the model's Service."""
+        address: str = self.kube.get("service", name, self.namespace)["spec"]["clusterIP"]
+        return address
 
     def delete(self, what: str, *options: str) -> None:
         self.kube.kubectl("delete", what, "-n", self.namespace, f"--timeout={WAIT_S}s", *options)
