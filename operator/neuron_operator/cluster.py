@@ -104,20 +104,23 @@ class Cluster(Protocol):
 class ApiCluster:
     """The real API server, over one HTTP connection pool."""
 
-    def __init__(self, configuration: Configuration, observe: RequestObserver | None = None) -> None:
+    def __init__(self, configuration: Configuration, observe: RequestObserver | None = None, replica: str = "") -> None:
         self._client = ApiClient(configuration)
-        self._client.user_agent = f"neuron-serving-operator/{__version__}"
+        # The replicas share a service account; an audit log tells them apart by this.
+        self._client.user_agent = f"neuron-serving-operator/{__version__}" + (f" ({replica})" if replica else "")
         self._observe = observe or (lambda verb, resource, code, seconds: None)
 
     @classmethod
-    async def connect(cls, kubeconfig: Path | None, observe: RequestObserver | None = None) -> "ApiCluster":
+    async def connect(
+        cls, kubeconfig: Path | None, observe: RequestObserver | None = None, replica: str = ""
+    ) -> "ApiCluster":
         """With the kubeconfig where one is given, else with the pod's service account."""
         configuration = Configuration()
         if kubeconfig is None:
             load_incluster_config(configuration)
         else:
             await load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
-        return cls(configuration, observe)
+        return cls(configuration, observe, replica)
 
     async def credentials(self) -> Credentials:
         """Fresh ones: a service account's token is read again once it has aged."""

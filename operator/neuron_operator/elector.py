@@ -71,6 +71,8 @@ class Elector:
 
     async def attempt(self) -> float:
         """Look, decide, write; the seconds until the next attempt."""
+        # One that slept past its deadline may not even renew before it knows that nobody has taken its place.
+        self._must_look = self._must_look or not self.gate.is_open
         looks, delay_s, problem = self._must_look, RETRY_S, ""
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT_S):

@@ -24,7 +24,7 @@ from neuron_operator.cluster import ApiCluster
 from neuron_operator.elector import Alone, Elector
 from neuron_operator.gate import Gate
 from neuron_operator.handlers import Feed
-from neuron_operator.health import Endpoints, Health
+from neuron_operator.health import Endpoints, Health, newest_renewal
 from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics, ModelCollector
 from neuron_operator.names import KIND
@@ -59,7 +59,8 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
     """The whole operator, until `stop` is set."""
     _stop_on_signals(stop)
     metrics = Metrics(CollectorRegistry())
-    cluster = await ApiCluster.connect(kubeconfig, metrics.observe_request)
+    identity = settings.pod_name or socket.gethostname()
+    cluster = await ApiCluster.connect(kubeconfig, metrics.observe_request, identity)
     indices, gate = Indices(), Gate()
     queue = WorkQueue[Key](lambda key: is_new(indices.get(KIND, key)))
     nodes = NodeWatch(cluster, indices, queue)
@@ -67,20 +68,19 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
     writer = Writer(cluster, indices, gate, metrics)
     reconciler = Reconciler(indices, writer, nodes, settings, lambda: datetime.now(UTC))
     metrics.registry.register(ModelCollector(lambda: indices.every(KIND)))
-    started = asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(cluster.close)
         stack.callback(queue.close)
-        health = Health(partial(_oldest_age_s, queue, gate), cluster.serves_models, started.is_set)
+        newest = partial(newest_renewal, cluster)
+        health = Health(partial(_oldest_age_s, queue, gate), cluster.serves_models, feed.unsynced, feed.canary, newest)
         endpoints = Endpoints(health, metrics, lambda: _refresh(metrics, queue, gate, feed))
         stack.push_async_callback(endpoints.stop)
         await endpoints.start(settings.health_port, settings.metrics_port)
         reconcile = partial(_reconcile_as_leader, gate, reconciler)
         workers = [asyncio.create_task(work(queue, gate, reconcile, metrics)) for _ in range(settings.workers)]
-        identity = settings.pod_name or socket.gethostname()
         candidate = _candidate(settings, cluster, gate, identity)
         leading = asyncio.create_task(_lead_when_synced(candidate, feed))
-        watching = asyncio.create_task(watch(cluster, feed, started, identity, lambda: _stop_on_signals(stop)))
+        watching = asyncio.create_task(watch(cluster, feed, metrics, identity, lambda: _stop_on_signals(stop)))
         logger.info("operator %s started with %d workers", __version__, settings.workers)
         await _until(stop, Parts(watching, leading, workers), candidate.release)
     logger.info("operator ended")
