@@ -4,11 +4,11 @@ from collections import defaultdict
 
 import pytest
 
-from chart.rendered import Manifest, one, render
+from chart.rendered import NAMESPACE, Manifest, one, render
 from neuron_operator.cluster import RESOURCES
 from neuron_operator.handlers import WATCHED
 from neuron_operator.indices import CHILD_KINDS
-from neuron_operator.names import GROUP, KIND, PLURAL
+from neuron_operator.names import GROUP, KIND, LEASE_NAME, PLURAL
 
 pytestmark = pytest.mark.integration
 
@@ -48,6 +48,15 @@ def test_operator_gets_what_it_calls_and_nothing_else() -> None:
     assert grants(one(render(), "ClusterRole", "neuron-serving")) == used()
 
 
+def test_the_lease_is_written_in_the_operators_namespace_alone() -> None:
+    role = one(render(), "Role")
+    assert role["metadata"]["namespace"] == NAMESPACE
+    assert grants(role) == {resource("Lease"): {"get", "create", "update"}}
+    # An object that is being created can't be told by its name.
+    named = {tuple(rule["verbs"]): rule.get("resourceNames") for rule in role["rules"]}
+    assert named == {("create",): None, ("get", "update"): [LEASE_NAME]}
+
+
 def test_every_kind_the_operator_knows_is_covered() -> None:
     assert {resource(kind) for kind in RESOURCES} <= set(used())
 
@@ -56,9 +65,11 @@ def test_operator_cannot_change_a_model() -> None:
     assert grants(one(render(), "ClusterRole", "neuron-serving"))[resource(KIND)] == {"list", "watch"}
 
 
-def test_binding_joins_the_role_and_the_account_of_the_pod() -> None:
+@pytest.mark.parametrize("scope", ["Cluster", ""])
+def test_binding_joins_the_role_and_the_account_of_the_pod(scope: str) -> None:
     manifests = render()
-    binding = one(manifests, "ClusterRoleBinding")
+    binding = one(manifests, f"{scope}RoleBinding")
+    assert binding["roleRef"]["kind"] == f"{scope}Role"
     subject = binding["subjects"][0]
     pod = one(manifests, "Deployment")["spec"]["template"]["spec"]
     assert binding["roleRef"]["name"] == "neuron-serving"

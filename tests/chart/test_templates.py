@@ -51,6 +51,9 @@ def kinds(manifests: list[Manifest]) -> set[str]:
         ({"affinity": {"nodeAffinity": {}}}, "Deployment", f"{POD}.affinity", {"nodeAffinity": {}}),
         ({"priorityClassName": "high"}, "Deployment", f"{POD}.priorityClassName", "high"),
         ({"fullnameOverride": "ns"}, "Deployment", "metadata.name", "ns"),
+        ({}, "Deployment", "spec.replicas", 2),
+        ({"replicas": 1}, "Deployment", "spec.replicas", 1),
+        ({"replicas": 1}, "PodDisruptionBudget", "spec.maxUnavailable", 1),
         ({"serviceAccount.create": False}, "Deployment", f"{POD}.serviceAccountName", "default"),
         ({"serviceAccount.name": "sa"}, "Deployment", f"{POD}.serviceAccountName", "sa"),
         ({"serviceAccount.name": "sa"}, "ServiceAccount", "metadata.name", "sa"),
@@ -100,7 +103,11 @@ def test_value_reaches_the_operator(values: dict[str, Any], name: str, expected:
     [
         ({}, {"ServiceMonitor", "PodMonitor", "NetworkPolicy"}, {"CustomResourceDefinition", "Service"}),
         ({"crds.install": False}, {"CustomResourceDefinition"}, {"Deployment"}),
-        ({"rbac.create": False}, {"ClusterRole", "ClusterRoleBinding"}, {"ServiceAccount"}),
+        (
+            {"rbac.create": False},
+            {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
+            {"ServiceAccount", "PodDisruptionBudget"},
+        ),
         ({"serviceAccount.create": False}, {"ServiceAccount"}, {"ClusterRoleBinding"}),
         ({"metrics.service": False}, {"Service"}, {"Deployment"}),
         ({"metrics.service": False, "metrics.serviceMonitor.enabled": True}, set(), {"Service", "ServiceMonitor"}),
@@ -138,6 +145,9 @@ def test_every_object_is_labeled_and_the_selectors_agree() -> None:
     assert selector.items() <= deployment["template"]["metadata"]["labels"].items()
     assert one(manifests, "Service")["spec"]["selector"] == selector
     assert one(manifests, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == selector
+    assert one(manifests, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == selector
+    spread = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert [each["labelSelector"]["matchLabels"] for each in spread] == [selector] * 2
     assert selector.items() <= one(manifests, "Service")["metadata"]["labels"].items()
 
 
@@ -149,6 +159,18 @@ def test_probes_and_ports_name_each_other() -> None:
     assert probed == {"health"}
     told = environment(manifests)
     assert ports == {"health": told["NEURON_OPERATOR_HEALTH_PORT"], "metrics": told["NEURON_OPERATOR_METRICS_PORT"]}
+
+
+def test_replicas_are_spread_over_nodes_and_zones_where_there_are_several() -> None:
+    spread = at(one(render(), "Deployment"), f"{POD}.topologySpreadConstraints")
+    assert {each["topologyKey"] for each in spread} == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    assert {each["whenUnsatisfiable"] for each in spread} == {"ScheduleAnyway"}
+
+
+def test_the_lease_is_where_the_role_allows_it() -> None:
+    told = {each["name"]: each for each in at(one(render(), "Deployment"), f"{OPERATOR}.env")}
+    field = told["NEURON_OPERATOR_LEASE_NAMESPACE"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert field == "metadata.namespace"
 
 
 @pytest.mark.parametrize(

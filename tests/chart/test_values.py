@@ -71,7 +71,9 @@ def test_defaults_are_valid() -> None:
         ("nodeSelector", {"zone": None}),
         ("tolerations", {}),
         ("fullnameOverride", "Upper"),
-        ("replicas", 2),
+        ("replicas", 0),
+        ("replicas", "2"),
+        ("replica", 2),
     ],
 )
 def test_mistake_is_refused(path: str, value: Any) -> None:
