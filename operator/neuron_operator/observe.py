@@ -1,6 +1,7 @@
 """Reads raw Deployments, pods and nodes into the few facts that status and reasons are decided on. Pure.
 
-Everything may be missing in what the API server sends; nothing here decides what it means.
+Everything may be missing in what the API server sends; nothing here decides what it means. Of a pod's status, which
+the kubelets write, whatever is of another type than it should be counts as missing too: one pod hides no other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,65 +130,82 @@ def observe_node(body: Body) -> ObservedNode:
     )
 
 
-def parse_time(text: str | None) -> datetime | None:
+def parse_time(text: Any) -> datetime | None:
     """A Kubernetes timestamp; None for none or for one that can't be read."""
     try:
-        return datetime.fromisoformat(text) if text else None
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
         return None
+    return moment if moment is not None and moment.tzinfo is not None else None
 
 
 def _observe_pod(body: Body) -> ObservedPod:
-    status = body.get("status", {})
-    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+    status = _part(body, "status")
+    conditions = {_text(condition, "type"): condition for condition in _parts(status, "conditions")}
     scheduled, ready = conditions.get("PodScheduled", {}), conditions.get("ContainersReady", {})
     is_unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     return ObservedPod(
         name=body["metadata"]["name"],
         revision=revision_of(body),
-        node=body.get("spec", {}).get("nodeName", ""),
+        node=_text(_part(body, "spec"), "nodeName"),
         created_at=parse_time(body["metadata"].get("creationTimestamp")),
         is_terminating="deletionTimestamp" in body["metadata"],
-        phase=status.get("phase", ""),
-        phase_reason=str(status.get("reason", "")),
-        phase_message=str(status.get("message", "")),
+        phase=_text(status, "phase"),
+        phase_reason=_text(status, "reason"),
+        phase_message=_text(status, "message"),
         is_ready=conditions.get("Ready", {}).get("status") == "True",
         readiness_changed_at=parse_time(ready.get("lastTransitionTime")),
-        unschedulable_since=scheduled.get("lastTransitionTime", "") if is_unschedulable else None,
-        scheduler_message=str(scheduled.get("message", "")),
+        unschedulable_since=_text(scheduled, "lastTransitionTime") if is_unschedulable else None,
+        scheduler_message=_text(scheduled, "message"),
         containers=tuple(_containers(status)),
     )
 
 
 def _containers(status: Body) -> Iterator[ObservedContainer]:
     for field, is_init in (("initContainerStatuses", True), ("containerStatuses", False)):
-        for container in status.get(field) or ():
+        for container in _parts(status, field):
             yield _container(container, is_init=is_init)
 
 
 def _container(status: Body, *, is_init: bool) -> ObservedContainer:
-    state = status.get("state", {})
-    waiting, running, terminated = state.get("waiting"), state.get("running"), state.get("terminated")
-    ended = terminated or status.get("lastState", {}).get("terminated")
+    state = _part(status, "state")
+    waiting, running, terminated = _part(state, "waiting"), _part(state, "running"), _part(state, "terminated")
+    ended = terminated or _part(_part(status, "lastState"), "terminated")
     return ObservedContainer(
-        name=status["name"],
-        image=status.get("image", ""),
+        name=_text(status, "name"),
+        image=_text(status, "image"),
         is_init=is_init,
         is_ready=bool(status.get("ready")),
         is_started=bool(status.get("started")),
         state="terminated" if terminated else "running" if running else "waiting",
-        waiting_reason=str((waiting or {}).get("reason", "")),
-        waiting_message=str((waiting or {}).get("message", "")),
-        running_since=parse_time((running or {}).get("startedAt")),
+        waiting_reason=_text(waiting, "reason"),
+        waiting_message=_text(waiting, "message"),
+        running_since=parse_time(running.get("startedAt")),
         last_end=_termination(ended) if ended else None,
     )
 
 
 def _termination(ended: Body) -> Termination:
+    code = ended.get("exitCode", 0)
     return Termination(
-        exit_code=int(ended.get("exitCode", 0)),
-        reason=str(ended.get("reason", "")),
-        message=str(ended.get("message", "")),
+        exit_code=code if isinstance(code, int) else 0,
+        reason=_text(ended, "reason"),
+        message=_text(ended, "message"),
         started_at=parse_time(ended.get("startedAt")),
-        finished_at=str(ended.get("finishedAt") or ""),
+        finished_at=_text(ended, "finishedAt"),
     )
+
+
+def _part(body: Body, name: str) -> Body:
+    found = body.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _parts(body: Body, name: str) -> list[Body]:
+    found = body.get(name)
+    return [part for part in found if isinstance(part, Mapping)] if isinstance(found, Sequence) else []
+
+
+def _text(body: Body, name: str) -> str:
+    found = body.get(name)
+    return found if isinstance(found, str) else ""

@@ -2,7 +2,8 @@
 
 status.py turns the answer into conditions. Only structured status is read, never logs or event texts; the runtime
 tells its own reasons in the container's termination message (docs/reference/termination-message.schema.json). Messages
-hold no counters and no ages, because every change of a message is a write.
+hold no counters and no ages, because every change of a message is a write. Each ends with the link to its page of the
+runbook; what is too long is cut in the cause, never in the link.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from neuron_operator import names
 from neuron_operator.api.conditions import Reason
+from neuron_operator.api.meanings import GOOD, MEANINGS
 from neuron_operator.capacity import Capacity, explain_unschedulable
 from neuron_operator.observe import ObservedContainer, ObservedDeployment, ObservedPod, Termination
 from neuron_operator.placement import Placement
@@ -20,6 +22,9 @@ from neuron_operator.placement import Placement
 # A container that crashes in a loop is ready for moments; its reason holds until it stayed ready this long.
 HOLD: Final = timedelta(seconds=10)
 LONGEST_MESSAGE: Final = 1024
+# What is kept free at the end of a message for the link, whose address settings.py limits to 200 characters.
+LONGEST_LINK: Final = 256
+LONGEST_HINT: Final = 256
 
 IMAGE_REASONS: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
@@ -74,7 +79,24 @@ class Failure:
     def sentence(self) -> str:
         """What happened, where, and what to do, for a condition and an event."""
         where = f" (pod {self.pod}, container {self.container})" if self.container else ""
-        return f"{self.message.rstrip('.')}{where}. {self.hint}".strip()[:LONGEST_MESSAGE]
+        ending = f"{where}. {_shortened(self.hint, LONGEST_HINT)}".rstrip()
+        return _shortened(self.message.rstrip("."), LONGEST_MESSAGE - LONGEST_LINK - len(ending)) + ending
+
+
+def has_page(reason: Reason) -> bool:
+    """Whether the runbook has a page for it: for all but those of a model that is in order."""
+    return MEANINGS[reason].group != GOOD
+
+
+def with_runbook(reason: Reason, message: str, runbook_url: str) -> str:
+    """The message, no longer than a condition and an Event can hold, with the link to the reason's page if it has one.
+
+    The link is the same for as long as the reason is, so it never makes a write of its own."""
+    if not runbook_url or not has_page(reason):
+        return _shortened(message, LONGEST_MESSAGE)
+    link = f" Runbook: {runbook_url.rstrip('/')}/{reason}."
+    sentence = message if message.endswith((".", "!", "?")) else f"{message}."
+    return _shortened(sentence, LONGEST_MESSAGE - len(link)) + link
 
 
 def find_failure(
@@ -197,6 +219,10 @@ def parse_termination_message(text: str) -> tuple[Reason, str, str] | None:
 
 def _moment(moment: datetime | None) -> str:
     return moment.isoformat().replace("+00:00", "Z") if moment is not None else ""
+
+
+def _shortened(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
 
 
 def _text(value: Any) -> str:

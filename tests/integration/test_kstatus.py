@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("controlled_opera
 
 LONG_AGO = "2020-01-01T00:00:00Z"
 FINALIZER = "example.com/held-by-the-test"
-SPEC = {"replicas": 1}
+SPEC: Body = {"replicas": 1}
+IMPOSSIBLE: Body = {"placement": {"instanceTypes": ["inf2.6xlarge"]}}
 
 
 @contextmanager
@@ -81,8 +82,7 @@ def test_a_change_that_no_operator_saw_yet_is_in_progress(
     name: str,
     changed: Body,
 ) -> None:
-    impossible = {"placement": {"instanceTypes": ["inf2.6xlarge"]}}
-    controlled_api.create("neuronmodels", model(**SPEC, **({} if is_serving else impossible)))
+    controlled_api.create("neuronmodels", model(**SPEC, **({} if is_serving else IMPOSSIBLE)))
     if is_serving:
         told = let_it_serve(controlled_api)
     else:
@@ -136,7 +136,7 @@ def test_a_model_past_its_deadline_has_failed_also_when_nothing_is_known_to_fail
 def test_a_model_that_no_instance_type_can_run_has_failed(
     controlled_api: Api, controlled_api_server: ControlPlane
 ) -> None:
-    controlled_api.create("neuronmodels", model(placement={"instanceTypes": ["inf2.6xlarge"]}))
+    controlled_api.create("neuronmodels", model(**IMPOSSIBLE))
     refused = controlled_api.wait_for("neuronmodels", "sentiment", has_reason("NoMatchingInstanceType"))
     found = verdict(controlled_api_server, refused)
     assert (found.status, found.message) == ("Failed", condition(refused)["message"])

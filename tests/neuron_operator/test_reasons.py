@@ -11,7 +11,7 @@ from model_builders import model, placement_of
 from neuron_operator.api.conditions import Reason
 from neuron_operator.capacity import Capacity, Requests
 from neuron_operator.observe import observe_deployment, observe_node, observe_pods
-from neuron_operator.reasons import RUNTIME_REASONS, Failure, find_failure, parse_termination_message
+from neuron_operator.reasons import RUNTIME_REASONS, Failure, find_failure, parse_termination_message, with_runbook
 from observed import (
     T0,
     condition,
@@ -281,3 +281,28 @@ def test_too_few_cores_says_how_many_are_asked_free_and_missing() -> None:
         "inf2.xlarge (2 nodes): at most 1 free on one, 1 missing."
     )
     assert found.hint == "Scale down or delete another model, or add a node."
+
+
+LONG = "x" * 5000
+URL = "https://neuron-serving.dev/runbook"
+LINKED = [
+    pytest.param(Reason.CRASH_LOOP, "It crashed.", URL, f"It crashed. Runbook: {URL}/CrashLoop.", id="a-sentence"),
+    pytest.param(Reason.INVALID_SPEC, "Correct it", URL, f"Correct it. Runbook: {URL}/InvalidSpec.", id="no-full-stop"),
+    pytest.param(Reason.EVICTED, "Ended.", f"{URL}/", f"Ended. Runbook: {URL}/Evicted.", id="url-with-a-slash"),
+    pytest.param(Reason.EVICTED, "Ended.", "", "Ended.", id="no-url"),
+    pytest.param(Reason.SERVING, "2 of 2 replicas serve.", URL, "2 of 2 replicas serve.", id="nothing-is-wrong"),
+    pytest.param(Reason.PROGRESSING, "Being created.", URL, "Being created.", id="nothing-is-wrong-yet"),
+]
+
+
+@pytest.mark.parametrize(("reason", "message", "url", "told"), LINKED)
+def test_a_message_ends_with_the_link_to_its_page(reason: Reason, message: str, url: str, told: str) -> None:
+    assert with_runbook(reason, message, url) == told
+
+
+def test_a_long_cause_is_cut_and_neither_the_next_step_nor_the_link() -> None:
+    failure = Failure(Reason.MODEL_LOAD_FAILED, LONG, "Trace it again.", "pod-1", "runtime")
+    told = with_runbook(failure.reason, failure.sentence, URL)
+    assert told.startswith("xxx")
+    assert told.endswith(f"x… (pod pod-1, container runtime). Trace it again. Runbook: {URL}/ModelLoadFailed.")
+    assert 700 < len(told) <= 1024
