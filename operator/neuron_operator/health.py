@@ -1,49 +1,76 @@
 """The HTTP endpoints for the kubelet and for Prometheus: /healthz, /readyz and /metrics.
 
-Liveness fails only when restarting could help: a key is stuck although the API server answers. An API server that can't
-be reached fails readiness alone, because a restart would only lose what is known.
+Liveness fails only when restarting could help: a key is stuck although the API server answers, or a watch is deaf to
+what a direct read shows. An API server that can't be reached fails readiness alone, because a restart would only lose
+what is known.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from neuron_operator.canary import Canary
+from neuron_operator.cluster import ApiCluster
 from neuron_operator.errors import ApiError
+from neuron_operator.handlers import LEASE
+from neuron_operator.indices import version_of
 from neuron_operator.metrics import Metrics
+from neuron_operator.names import LABEL_ELECTOR
 
 STUCK_S: Final = 120.0
+LONGEST_SILENCE_S: Final = 180.0
 HOST: Final = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus come from outside the pod
 
 
 @dataclass(frozen=True)
 class Health:
-    """What the answers are made of: the age of the oldest key, and a question to the API server."""
+    """What the answers are made of: the age of the oldest key, what the watches say, questions to the API server."""
 
     oldest_key_age_s: Callable[[], float]
     api_answers: Callable[[], Awaitable[bool]]
-    is_started: Callable[[], bool]
+    unsynced: Callable[[], Collection[str]]
+    canary: Canary
+    newest_renewal: Callable[[], Awaitable[int]]
+    longest_silence_s: float = LONGEST_SILENCE_S
 
     async def liveness(self) -> str | None:
         """What is wrong with this process; None when nothing is."""
         age_s = self.oldest_key_age_s()
         if age_s > STUCK_S and await self._reachable():
             return f"a model waits for {age_s:.0f} s although the API server answers"
+        silence_s = self.canary.silence_s(asyncio.get_running_loop().time())
+        if silence_s > self.longest_silence_s and await self._is_deaf():
+            return f"the watch of our Lease is silent for {silence_s:.0f} s although the Lease is renewed"
         return None
 
     async def readiness(self) -> str | None:
-        if not self.is_started():
-            return "the watches have not started yet"
+        """Why this process does not know the cluster as it is; whether it leads is no matter."""
+        if kinds := self.unsynced():
+            return f"the watches have not delivered their first lists yet: {', '.join(kinds)}"
         return None if await self._reachable() else "the API server does not answer, or does not know NeuronModels"
+
+    async def _is_deaf(self) -> bool:
+        """An API server that does not answer shows nothing, and without an elector nobody renews."""
+        try:
+            return self.canary.has_missed(await self.newest_renewal())
+        except ApiError:
+            return False
 
     async def _reachable(self) -> bool:
         try:
             return await self.api_answers()
         except ApiError:
             return False
+
+
+async def newest_renewal(cluster: ApiCluster) -> int:
+    """The version of the Lease as it is now, read past the watches; 0 while there is none."""
+    leases = await cluster.list(LEASE, label_selector=LABEL_ELECTOR)
+    return max(map(version_of, leases), default=0)
 
 
 class Endpoints:

@@ -15,10 +15,14 @@ Body = dict[str, Any]
 CHILD_KINDS: Final = ("Deployment", "Service", "PodDisruptionBudget", "ControllerRevision")
 POD_STATUS: Final = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 POD_SPEC: Final = ("nodeName", "schedulerName")
+NODE_METADATA: Final = ("name", "uid", "resourceVersion")
+HPA_METADATA: Final = ("name", "namespace", "uid", "resourceVersion")
+HPA_SPEC: Final = ("scaleTargetRef", "minReplicas", "maxReplicas")
 METADATA: Final = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
     "annotations", "ownerReferences",
 )  # fmt: skip
+HPA: Final = "HorizontalPodAutoscaler"
 
 
 class Key(NamedTuple):
@@ -37,9 +41,9 @@ class Indices:
 
     def put(self, kind: str, body: Mapping[str, Any]) -> bool:
         """Keep the body if it is news; whether it differs from what was known, versions aside."""
-        kept, at = trimmed(kind, body), _key(body)
+        kept, at = trimmed(kind, body), key_of(body)
         known = self._bodies[kind].get(at)
-        if known is not None and _version(known) >= _version(kept):
+        if known is not None and version_of(known) >= version_of(kept):
             return False
         self._forget_model(kind, known)
         self._bodies[kind][at] = kept
@@ -49,9 +53,9 @@ class Indices:
 
     def drop(self, kind: str, body: Mapping[str, Any]) -> None:
         """Forget the object, unless a younger one of the same name is known already."""
-        at = _key(body)
+        at = key_of(body)
         known = self._bodies[kind].get(at)
-        if known is not None and _version(known) <= _version(body):
+        if known is not None and version_of(known) <= version_of(body):
             self._forget_model(kind, known)
             del self._bodies[kind][at]
 
@@ -71,16 +75,37 @@ class Indices:
     def _forget_model(self, kind: str, known: Body | None) -> None:
         for key in model_keys(kind, known) if known is not None else ():
             members = self._of_model[kind, key]
-            members.discard(_key(known or {}))
+            members.discard(key_of(known or {}))
             if not members:
                 del self._of_model[kind, key]
 
 
+class Listing:
+    """One list of a kind, from before its request to its end: what was known before and is not in it is gone.
+
+    No watch tells of what was deleted between a stream that ended (410 Gone) and the list that follows. What became
+    known while the list was on its way is younger than the list, perhaps, and stays.
+    """
+
+    def __init__(self, known: Iterable[Body]) -> None:
+        self._missing = {key_of(body): body for body in known}
+
+    def saw(self, body: Mapping[str, Any]) -> None:
+        self._missing.pop(key_of(body), None)
+
+    def gone(self) -> list[Body]:
+        """Once the list has ended: what was not in it, as it was known."""
+        return list(self._missing.values())
+
+
 def model_keys(kind: str, body: Mapping[str, Any]) -> set[Key]:
-    """The models an object concerns: its own key, its owner's, the one its label names."""
+    """The models an object concerns: its own key, its owner's, the one its label names, the one that it scales."""
     metadata = body["metadata"]
     if kind == names.KIND:
-        return {_key(body)}
+        return {key_of(body)}
+    if kind == HPA:
+        target = body.get("spec", {}).get("scaleTargetRef", {})
+        return {Key(metadata["namespace"], target["name"])} if target.get("kind") == "Deployment" else set()
     return {Key(metadata.get("namespace", ""), name) for name in _model_names(metadata)}
 
 
@@ -96,12 +121,16 @@ def trimmed(kind: str, body: Mapping[str, Any]) -> Body:
         }
     if kind == "Node":
         return {"metadata": _node_metadata(metadata), **_node(body)}
+    if kind == HPA:
+        spec = body.get("spec", {})
+        identity = {name: value for name, value in metadata.items() if name in HPA_METADATA}
+        return {"metadata": identity, "spec": {name: spec[name] for name in HPA_SPEC if name in spec}}
     return {**body, "metadata": metadata}
 
 
 def _node_metadata(metadata: Mapping[str, Any]) -> Body:
     labels = {name: value for name, value in metadata.get("labels", {}).items() if name == names.LABEL_INSTANCE_TYPE}
-    return {"name": metadata["name"], "resourceVersion": metadata["resourceVersion"], "labels": labels}
+    return {**{name: metadata[name] for name in NODE_METADATA if name in metadata}, "labels": labels}
 
 
 def _node(body: Mapping[str, Any]) -> Body:
@@ -125,11 +154,13 @@ def _model_names(metadata: Mapping[str, Any]) -> Iterator[str]:
             yield owner["name"]
 
 
-def _key(body: Mapping[str, Any]) -> Key:
+def key_of(body: Mapping[str, Any]) -> Key:
+    """Namespace and name; the namespace is empty for what lives in none."""
     return Key(body["metadata"].get("namespace", ""), body["metadata"]["name"])
 
 
-def _version(body: Mapping[str, Any]) -> int:
+def version_of(body: Mapping[str, Any]) -> int:
+    """The resourceVersion, as the number it is."""
     # Versions are comparable integers within a resource, by the API's own guarantee since Kubernetes 1.35 (KEP-5504).
     return int(body["metadata"].get("resourceVersion", 0))
 

@@ -59,7 +59,13 @@ class Metrics:
         )
         self.watch_age = Gauge(
             f"{PREFIX}_watch_age_seconds",
-            "Seconds since a watch last delivered anything, by kind; quiet clusters have old watches.",
+            "Seconds since a watch last delivered anything, by kind; the API server says something once a minute.",
+            ["kind"],
+            registry=registry,
+        )
+        self.watch_errors = Counter(
+            f"{PREFIX}_watch_errors_total",
+            "Watches that failed and were started again with a list, by kind; expired ones (410 Gone) not counted.",
             ["kind"],
             registry=registry,
         )

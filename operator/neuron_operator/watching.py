@@ -1,36 +1,64 @@
 """kopf, embedded: it watches and keeps the indices filled, and does nothing else.
 
-`process.py` runs `watch` beside the workers. All of kopf's settings are here, each checked by name.
+`process.py` runs `watch` beside the workers. All of kopf's settings are here, each checked by name. kopf's own stream
+of a resource is wrapped: the feed learns when a list begins and ends, and a stream that fails starts again.
 """
 
 import asyncio
 import faulthandler
+import inspect
 import logging
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
+import aiohttp
 import kopf
+from kopf._cogs.clients import errors as kopf_errors
+from kopf._cogs.clients import watching as kopf_watching
 
 from neuron_operator.cluster import RESOURCES, ApiCluster
 from neuron_operator.errors import ApiError
-from neuron_operator.handlers import WATCHED, Feed, register
-from neuron_operator.names import KIND, LABEL_MODEL
+from neuron_operator.handlers import LEASE, WATCHED, Feed, register
+from neuron_operator.indices import HPA, Listing
+from neuron_operator.metrics import Metrics
+from neuron_operator.names import KIND, LABEL_ELECTOR, LABEL_MODEL
+from neuron_operator.workqueue import backoff_s
 
 logger = logging.getLogger(__name__)
 
 POLL_CRD_S: Final = 1.0
 LONGEST_END_S: Final = 10.0
+LONGEST_PAUSE_S: Final = 30.0
+# A watch that lived this long before it failed starts again at once, like one that never failed.
+GOOD_WATCH_S: Final = 60.0
 # A service account's token lives for an hour; logging in again this often costs one read of a file.
 LOGIN_AGAIN: Final = timedelta(minutes=5)
+SELECTORS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(WATCHED, LABEL_MODEL), KIND: "", "Node": "", HPA: "", LEASE: LABEL_ELECTOR
+}  # fmt: skip
+KINDS: Final[Mapping[str, str]] = {RESOURCES[kind][1]: kind for kind in WATCHED}
+# What ends one watch: an ERROR event, an answer of the API server, a broken connection, a line that is no event.
+WATCH_FAILURES: Final = (
+    kopf_watching.WatchingError, kopf_errors.APIError, aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError
+)  # fmt: skip
+
+Event = kopf_watching.Bookmark | kopf.RawEvent
 
 
 async def watch(
-    cluster: ApiCluster, feed: Feed, started: asyncio.Event, identity: str, take_signals: Callable[[], None]
+    cluster: ApiCluster, feed: Feed, metrics: Metrics, identity: str, take_signals: Callable[[], None]
 ) -> None:
     """kopf, embedded: it only watches. Starts once the API server knows our kind."""
     await _wait_for_crd(cluster)
+    with wrapped_streams(Streams(feed, metrics)):
+        await _run_kopf(cluster, feed, identity, take_signals)
+
+
+async def _run_kopf(cluster: ApiCluster, feed: Feed, identity: str, take_signals: Callable[[], None]) -> None:
     registry = kopf.OperatorRegistry()
     register(registry, feed)
 
@@ -53,7 +81,6 @@ async def watch(
         settings=kopf_settings(),
         standalone=True,
         clusterwide=True,
-        ready_flag=started,
         identity=cast(Any, identity),
     )
     # kopf has put its own handlers in place of ours; stopping its way takes five seconds.
@@ -61,6 +88,77 @@ async def watch(
     for task in tasks:
         task.add_done_callback(_end_soon)
     await kopf.run_tasks(tasks, ignored=others)
+
+
+@dataclass
+class Streams:
+    """kopf's stream of one resource, list and watches, observed: nothing in it is changed, and what it leaves out is
+    added."""
+
+    feed: Feed
+    metrics: Metrics
+    original: Callable[..., AsyncIterator[Event]] = field(default=kopf_watching.continuous_watch)
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    _failures: dict[str, int] = field(default_factory=dict)
+
+    async def stream(self, *, resource: kopf.Resource, **options: Any) -> AsyncIterator[Event]:
+        """In place of kopf's own, which ends at 410 Gone and is called again at once by kopf, also when this one ends.
+
+        Without it, an ERROR other than 410 would end the whole of kopf, and what is deleted between a 410 and the next
+        list would never be told.
+        """
+        kind, began_at = KINDS[resource.plural], _now()
+        listing = self.feed.begin_list(kind)
+        try:
+            async with aclosing(cast(Any, self.original(resource=resource, **options))) as events:
+                async for event in events:
+                    gone = self._observe(kind, listing, event)
+                    yield event
+                    for deleted in gone:
+                        yield deleted
+        except WATCH_FAILURES as failure:
+            if _now() - began_at > GOOD_WATCH_S:
+                self._failures.pop(kind, None)
+            await asyncio.sleep(self._failed(kind, failure))
+
+    def _observe(self, kind: str, listing: Listing, event: Event) -> list[kopf.RawEvent]:
+        """Tell the feed; at the end of a list, the deletions that nobody told."""
+        self.feed.seen(kind)
+        if event is kopf_watching.Bookmark.LISTED:
+            self.feed.end_list(kind)
+            # As events of their own, so that each waits its turn behind what kopf has not handled yet.
+            return [deletion(kind, body) for body in listing.gone()]
+        if not isinstance(event, kopf_watching.Bookmark) and event["type"] is None:
+            listing.saw(event["object"])
+            self.feed.expect(kind, event["object"])
+        return []
+
+    def _failed(self, kind: str, failure: Exception) -> float:
+        """How long to wait before the next list."""
+        self.metrics.watch_errors.labels(kind).inc()
+        self._failures[kind] = self._failures.get(kind, 0) + 1
+        pause_s = min(backoff_s(self._failures[kind], self.chance.random()), LONGEST_PAUSE_S)
+        logger.warning("the watch of %s failed, next in %.1f s: %s", RESOURCES[kind][1], pause_s, failure)
+        return pause_s
+
+
+def deletion(kind: str, body: Mapping[str, Any]) -> kopf.RawEvent:
+    whole = {"apiVersion": RESOURCES[kind][0], "kind": kind, **body}
+    return cast(kopf.RawEvent, {"type": "DELETED", "object": whole})
+
+
+@contextmanager
+def wrapped_streams(streams: Streams) -> Iterator[None]:
+    """kopf offers no place to put a stream into, so its function is replaced while it runs; pyproject.toml pins kopf to
+    the minor version whose function this is."""
+    original = kopf_watching.continuous_watch
+    expected = {"settings", "resource", "namespace", "operator_pause_waiter"}
+    assert set(inspect.signature(original).parameters) == expected, "kopf's stream takes other arguments now"
+    cast(Any, kopf_watching).continuous_watch = streams.stream
+    try:
+        yield
+    finally:
+        cast(Any, kopf_watching).continuous_watch = original
 
 
 def _end_soon(_: asyncio.Task[Any]) -> None:
@@ -73,14 +171,16 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     _set(settings.posting, enabled=False)
     _set(settings.scanning, disabled=True)
-    _set(settings.networking, request_timeout=30.0, connect_timeout=10.0, enforce_retry_after=True)
-    # Bookmarks come once a minute, so a stream that says nothing for longer is dead.
+    # The streams start again whatever happens, so a long row of ever longer pauses only delays the end of an outage.
+    _set(settings.networking, error_backoffs=(1, 1, 2, 3, 5), enforce_retry_after=True)
+    _set(settings.networking, request_timeout=30.0, connect_timeout=10.0)
+    # Bookmarks come once a minute, so a stream that says nothing for longer is dead; kopf gives up on it after 70 s.
     _set(settings.watching, server_timeout=540, client_timeout=570, connect_timeout=10.0, chunk_size=500)
     _set(settings.queueing, idle_timeout=1.0, exit_timeout=0.5)
-    for kind in WATCHED:
-        if kind not in (KIND, "Node"):
+    for kind, selector in SELECTORS.items():
+        if selector:
             api_version, plural = RESOURCES[kind]
-            settings.watching.label_selectors[f"{api_version}/{plural}"] = LABEL_MODEL
+            settings.watching.label_selectors[f"{api_version}/{plural}"] = selector
     return settings
 
 
@@ -106,3 +206,7 @@ async def _wait_for_crd(cluster: ApiCluster) -> None:
             logger.warning("waiting: %s", problem)
         told = True
         await asyncio.sleep(POLL_CRD_S)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

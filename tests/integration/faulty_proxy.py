@@ -24,6 +24,17 @@ LONGEST_ANSWER_S = 60.0
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Passed:
+    """A request that was answered, by the API server or in its place."""
+
+    at_s: float
+    method: str
+    path: str
+    status: int
+    is_watch: bool
+
+
 @dataclass
 class Refusals:
     """The next `left` requests of that method to that resource get this answer instead of the API server's."""
@@ -48,6 +59,9 @@ class FaultyProxy:
         self._opened = threading.Condition()
         self._refusals: list[Refusals] = []
         self._watch_delay_s = 0.0
+        self._passed: list[Passed] = []
+        self._silent: set[str] = set()
+        self._changed = asyncio.Condition()
         self._is_whole = asyncio.Event()
         self._is_whole.set()
         self._loop = asyncio.new_event_loop()
@@ -68,6 +82,25 @@ class FaultyProxy:
     def delay_watches(self, seconds: float) -> None:
         """From now on every event is told that much later than the API server tells it."""
         self._watch_delay_s = seconds
+
+    def silence(self, plural: str) -> None:
+        """From now on the watches of that resource stay open and tell nothing; lists and other requests pass."""
+        self._call(self._set_silent(plural, is_silent=True)).result()
+
+    def unsilence(self, plural: str) -> None:
+        """What the watches that are still open have kept back is told now."""
+        self._call(self._set_silent(plural, is_silent=False)).result()
+
+    def passed(self, method: str, plural: str) -> list[Passed]:
+        """The answered requests of that method to that resource, in order, watches included once they have begun."""
+        return [p for p in list(self._passed) if p.method == method and plural in p.path.split("/")]
+
+    def passed_since(self, at_s: float) -> list[Passed]:
+        return [p for p in list(self._passed) if p.at_s >= at_s]
+
+    def now_s(self) -> float:
+        """On the clock of `Passed.at_s`."""
+        return self._loop.time()
 
     def refuse(self, method: str, plural: str, status: int, times: int, **headers: str) -> Refusals:
         """Answer so instead of asking the API server; `left` of what this returns tells how often it still will."""
@@ -135,6 +168,7 @@ class FaultyProxy:
         for refusals in self._refusals:
             if refusals.concern(request):
                 refusals.left -= 1
+                self._note(request, refusals.status)
                 return web.json_response(
                     {"kind": "Status", "message": "refused by the proxy"},
                     status=refusals.status,
@@ -146,6 +180,7 @@ class FaultyProxy:
         async with self._session.request(request.method, url, data=body or None, headers=headers) as answer:
             if "watch=true" in request.query_string:
                 return await self._forward_watch(request, answer)
+            self._note(request, answer.status)
             content = await answer.read()
             await self._is_whole.wait()
             passed = {name: answer.headers[name] for name in ("Content-Type", "Retry-After") if name in answer.headers}
@@ -153,13 +188,14 @@ class FaultyProxy:
 
     async def _forward_watch(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         """Whole events, so that one can be put between them, each as much later as it is told to be."""
+        self._note(request, answer.status)
         watch = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
         await watch.prepare(request)
         with self._opened:
             self._watches.append((request.raw_path, watch))
             self._opened.notify_all()
         told: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
-        telling = asyncio.create_task(self._tell(watch, told))
+        telling = asyncio.create_task(self._tell(watch, request.path.rsplit("/", 1)[-1], told))
         try:
             rest = b""
             async for chunk in answer.content.iter_any():
@@ -172,8 +208,21 @@ class FaultyProxy:
             telling.cancel()
         return watch
 
-    async def _tell(self, watch: web.StreamResponse, told: "asyncio.Queue[tuple[float, bytes] | None]") -> None:
+    async def _tell(
+        self, watch: web.StreamResponse, plural: str, told: "asyncio.Queue[tuple[float, bytes] | None]"
+    ) -> None:
         while (event := await told.get()) is not None:
             await asyncio.sleep(event[0] + self._watch_delay_s - self._loop.time())
+            async with self._changed:
+                await self._changed.wait_for(lambda: plural not in self._silent)
             await self._is_whole.wait()
             await watch.write(event[1])
+
+    async def _set_silent(self, plural: str, *, is_silent: bool) -> None:
+        async with self._changed:
+            (self._silent.add if is_silent else self._silent.discard)(plural)
+            self._changed.notify_all()
+
+    def _note(self, request: web.Request, status: int) -> None:
+        is_watch = "watch=true" in request.query_string
+        self._passed.append(Passed(self._loop.time(), request.method, request.path, status, is_watch))

@@ -23,6 +23,7 @@ class OperatorProcess:
     kubeconfig: Path
     log: Path
     settings: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "neuron_operator", "run")
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -41,7 +42,7 @@ class OperatorProcess:
             **{f"NEURON_OPERATOR_{name.upper()}": value for name, value in self.settings.items()},
         }
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "neuron_operator", "run"]
+            command = [sys.executable, *self.program]
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         self.wait_until_ready()
 

@@ -1,16 +1,38 @@
-"""Watches that break in the middle: the process ends rather than decide on what it no longer sees."""
+"""Watches that break, lag, lie or fall silent: the operator goes on, and does nothing it would not have done anyway."""
 
-from collections.abc import Iterator
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from integration.api_client import WAIT_S, Api
 from integration.conftest import install_crd
 from integration.control_plane import ControlPlane
 from integration.faulty_proxy import FaultyProxy
+from integration.models import model, settled
 from integration.operator_process import OperatorProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+ERRORS = "neuron_serving_operator_watch_errors_total"
+# A watch of each kind, six writes, an Event, the probes; the elector's are not counted.
+MANY_REQUESTS = 60
+PARTITION_S, WATCH_DELAY_S, RETRY_AFTER_S = 12.0, 3.0, 3.0
+# The liveness limit is no setting: nobody should have to choose it.
+WITH_A_SHORT_PATIENCE = """
+import sys
+from functools import partial
+from neuron_operator import process
+process.Health = partial(process.Health, longest_silence_s=3.0)
+from neuron_operator.__main__ import main
+sys.exit(main(["run"]))
+"""
 
 
 @pytest.fixture
@@ -21,15 +43,174 @@ def proxy(api_server: ControlPlane) -> Iterator[FaultyProxy]:
     made.close()
 
 
-@pytest.mark.parametrize("plural", ["neuronmodels", "pods"])
-def test_an_error_in_a_watch_ends_the_process_with_a_failure(proxy: FaultyProxy, plural: str, tmp_path: Path) -> None:
+@pytest.fixture
+def stopped(proxy: FaultyProxy, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """The operator behind the proxy, to be started by the test."""
     operator = OperatorProcess(proxy.write_kubeconfig(tmp_path / "kubeconfig"), tmp_path / "operator.log")
-    operator.start()
-    try:
-        status = {"kind": "Status", "status": "Failure", "code": 500, "reason": "InternalError", "message": "etcd lost"}
-        proxy.inject(plural, {"type": "ERROR", "object": status})
-        assert operator.process.wait(timeout=60) == 1
-    finally:
-        operator.process.kill()
-        operator.process.wait()
-    assert "etcd lost" in operator.log.read_text()
+    yield operator
+    if operator.process.poll() is None:
+        operator.stop()
+
+
+@pytest.fixture
+def operator(stopped: OperatorProcess) -> OperatorProcess:
+    stopped.start()
+    return stopped
+
+
+def failure(code: int, message: str) -> dict[str, Any]:
+    return {"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "code": code, "message": message}}
+
+
+def probe(operator: OperatorProcess, path: str) -> httpx.Response:
+    return httpx.get(f"http://127.0.0.1:{operator.health_port}/{path}", timeout=WAIT_S)
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, f"not in {WAIT_S:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def wait_for_new_watch(proxy: FaultyProxy, plural: str, provoke: Callable[[], None]) -> None:
+    def watches() -> int:
+        return sum(answer.is_watch for answer in proxy.passed("GET", plural))
+
+    before = watches()
+    provoke()
+    wait_until(lambda: watches() > before, f"a new watch of {plural}")
+
+
+def writes_in(control_plane: ControlPlane, namespace: str) -> Counter[str]:
+    """How often the operator wrote what, Events apart."""
+    refs = [entry["objectRef"] for entry in control_plane.writes_by_operator()]
+    return Counter(
+        f"{ref['resource']}/{ref['name']}/{ref.get('subresource', '')}"
+        for ref in refs
+        if ref.get("namespace") == namespace and ref["resource"] != "events"
+    )
+
+
+@pytest.mark.parametrize("plural", ["services", "deployments"])
+def test_what_was_deleted_before_a_new_list_is_made_again(
+    proxy: FaultyProxy, operator: OperatorProcess, api: Api, plural: str
+) -> None:
+    settled(api, model())
+    uid = api.get(plural, "sentiment")["metadata"]["uid"]
+    proxy.silence(plural)
+    api.delete(plural, "sentiment")
+    proxy.inject(plural, failure(410, "too old resource version"))
+    api.wait_for(plural, "sentiment", lambda body: body["metadata"]["uid"] != uid)
+    assert operator.metric(ERRORS) == 0
+
+
+@pytest.mark.parametrize("plural", ["neuronmodels", "pods", "horizontalpodautoscalers"])
+def test_an_error_in_a_watch_starts_that_watch_again_and_nothing_else(
+    proxy: FaultyProxy, operator: OperatorProcess, api: Api, plural: str
+) -> None:
+    lists = len(proxy.passed("GET", "nodes"))
+    for _ in range(3):
+        wait_for_new_watch(proxy, plural, lambda: proxy.inject(plural, failure(500, "etcd lost")))
+    settled(api, model())
+    assert operator.metric(ERRORS) == 3
+    assert len(proxy.passed("GET", "nodes")) == lists
+    assert operator.process.poll() is None
+    assert operator.log.read_text().count("etcd lost") == 3
+
+
+def test_a_process_is_ready_once_every_first_list_has_come_and_not_before(
+    proxy: FaultyProxy, stopped: OperatorProcess
+) -> None:
+    refusals = proxy.refuse("GET", "pods", 500, times=1_000_000)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        starting = pool.submit(stopped.start)
+        try:
+            listed = ("neuronmodels", "nodes", "leases", "horizontalpodautoscalers", "services")
+            wait_until(lambda: all(proxy.passed("GET", p) for p in (*listed, "pods")), "a list of each kind")
+            wait_until(lambda: probe(stopped, "readyz").text.endswith("first lists yet: Pod"), "waiting for pods alone")
+            assert probe(stopped, "readyz").status_code == 503
+            assert not starting.done()
+        finally:
+            refusals.left = 0
+        starting.result(timeout=WAIT_S)
+
+
+def test_liveness_fails_when_the_watch_misses_renewals_that_the_api_server_knows(
+    api_server: ControlPlane, proxy: FaultyProxy, stopped: OperatorProcess, api: Api
+) -> None:
+    def lives_after_a_renewal() -> bool:
+        metadata = {"name": "canary", "namespace": api.namespace, "labels": {"neuron-serving.dev/elector": "operator"}}
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {"holderIdentity": f"test-{time.monotonic()}"},
+        }
+        api_server.kubectl("apply", "--server-side", "--filename=-", given=json.dumps(lease))
+        return probe(stopped, "healthz").status_code == 200
+
+    stopped.program = ("-c", WITH_A_SHORT_PATIENCE)
+    stopped.start()
+    assert lives_after_a_renewal()
+    proxy.silence("leases")
+    wait_until(lambda: not lives_after_a_renewal(), "a failed liveness")
+    assert "the watch of our Lease is silent" in probe(stopped, "healthz").text
+    proxy.unsilence("leases")
+    wait_until(lives_after_a_renewal, "liveness again")
+
+
+def test_watches_that_lag_cause_no_write_twice(
+    api_server: ControlPlane, proxy: FaultyProxy, operator: OperatorProcess, api: Api
+) -> None:
+    proxy.delay_watches(WATCH_DELAY_S)
+    for index in range(3):
+        settled(api, model(f"model-{index}"))
+    # Every watch tells of the models before by the time that it tells of this one.
+    settled(api, model("last"))
+    writes = writes_in(api_server, api.namespace)
+    once = {name: count for name, count in writes.items() if "last" not in name}
+    assert len(once) == 3 * len(("Deployment", "Service", "PodDisruptionBudget", "ControllerRevision", "status"))
+    assert set(once.values()) == {1}
+    assert len(api.every("deployments")) == 4
+
+
+def test_a_refused_list_is_asked_for_again_when_the_api_server_said(
+    proxy: FaultyProxy, operator: OperatorProcess, api: Api
+) -> None:
+    refusals = proxy.refuse("GET", "pods", 429, 1, Retry_After=f"{RETRY_AFTER_S:.0f}")
+    proxy.inject("pods", failure(410, "too old resource version"))
+    wait_until(lambda: refusals.left == 0 and proxy.passed("GET", "pods")[-1].status < 300, "a list")
+    answers = proxy.passed("GET", "pods")
+    refused = next(index for index, answer in enumerate(answers) if answer.status == 429)
+    assert answers[refused + 1].at_s - answers[refused].at_s >= RETRY_AFTER_S
+
+
+def test_three_server_errors_and_a_dropped_watch_are_survived(
+    api_server: ControlPlane, proxy: FaultyProxy, operator: OperatorProcess, api: Api
+) -> None:
+    refusals = [proxy.refuse("PATCH", plural, 500, 3) for plural in ("deployments", "services", "status")]
+    proxy.drop_watches()
+    settled(api, model())
+    assert [refusal.left for refusal in refusals] == [0, 0, 0]
+    assert set(writes_in(api_server, api.namespace).values()) == {1}
+
+
+def test_a_partition_is_waited_out_alive_and_healed_without_a_storm(
+    api_server: ControlPlane, proxy: FaultyProxy, operator: OperatorProcess, api: Api
+) -> None:
+    settled(api, model("before"))
+    proxy.cut()
+    until = time.monotonic() + PARTITION_S
+    api.create("neuronmodels", model("meanwhile"))
+    assert probe(operator, "readyz").status_code == 503
+    while time.monotonic() < until:
+        assert probe(operator, "healthz").status_code == 200
+        time.sleep(0.1)
+    healed_s = proxy.now_s()
+    proxy.heal()
+    api.wait_for_any("neuronmodels", "metadata.name=meanwhile", lambda body: "status" in body)
+    wait_until(lambda: probe(operator, "readyz").status_code == 200, "ready again")
+    requests = Counter(p.path for p in proxy.passed_since(healed_s) if "leases" not in p.path)
+    assert sum(requests.values()) < MANY_REQUESTS, requests
+    assert set(writes_in(api_server, api.namespace).values()) == {1}

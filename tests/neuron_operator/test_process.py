@@ -1,4 +1,4 @@
-"""The process around the loop: kopf's settings by name, the feed of events, health and metrics."""
+"""The process around the loop: kopf's settings by name, the feed of events, metrics."""
 
 from typing import Any
 
@@ -6,11 +6,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from fakes.cluster import FakeCluster
-from neuron_operator import errors
-from neuron_operator.handlers import Feed
-from neuron_operator.health import Health
+from neuron_operator.handlers import WATCHED, Feed
 from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics, ModelCollector
+from neuron_operator.names import LABEL_MODEL
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.watching import _set, kopf_settings
 from neuron_operator.workqueue import WorkQueue
@@ -22,6 +21,9 @@ def test_kopf_neither_posts_nor_scans_and_streams_only_what_is_ours() -> None:
     assert settings.scanning.disabled
     assert settings.watching.label_selectors["v1/pods"] == "neuron-serving.dev/model"
     assert settings.watching.label_selectors["apps/v1/deployments"] == "neuron-serving.dev/model"
+    assert settings.watching.label_selectors["coordination.k8s.io/v1/leases"] == "neuron-serving.dev/elector"
+    for whole in ("neuron-serving.dev/v1alpha1/neuronmodels", "v1/nodes", "autoscaling/v2/horizontalpodautoscalers"):
+        assert whole not in settings.watching.label_selectors
 
 
 def test_a_misspelled_setting_of_kopf_is_found() -> None:
@@ -32,6 +34,16 @@ def test_a_misspelled_setting_of_kopf_is_found() -> None:
 def child(version: int, **spec: Any) -> dict[str, Any]:
     metadata = {"name": "sentiment", "namespace": "shop", "labels": {"neuron-serving.dev/model": "sentiment"}}
     return {"kind": "Service", "metadata": {**metadata, "resourceVersion": str(version)}, "spec": spec}
+
+
+def autoscaler(version: int, target: str) -> dict[str, Any]:
+    metadata = {"name": "hpa", "namespace": "shop", "resourceVersion": str(version)}
+    return {"metadata": metadata, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": target}}}
+
+
+def new_feed() -> Feed:
+    indices, queue = Indices(), WorkQueue[Key]()
+    return Feed(indices, queue, NodeWatch(FakeCluster(), indices, queue))
 
 
 async def test_an_event_wakes_its_model_once_and_an_echo_of_our_own_write_does_not() -> None:
@@ -56,32 +68,54 @@ async def test_a_child_whose_label_was_edited_wakes_its_former_model_too() -> No
     assert {await queue.take(), await queue.take()} == {Key("shop", "sentiment"), Key("shop", "other")}
 
 
-@pytest.mark.parametrize(
-    ("age_s", "answers", "alive", "ready"),
-    [
-        pytest.param(0, True, True, True, id="well"),
-        pytest.param(500, True, False, True, id="stuck"),
-        pytest.param(500, False, True, False, id="api-server-gone"),
-        pytest.param(0, False, True, False, id="idle-and-api-server-gone"),
-    ],
-)
-async def test_liveness_fails_only_when_a_restart_could_help(
-    age_s: float, answers: bool, alive: bool, ready: bool
-) -> None:
-    async def api_answers() -> bool:
-        if not answers:
-            raise errors.UnreachableError("down")
-        return True
-
-    health = Health(lambda: age_s, api_answers, lambda: True)
-    assert (await health.liveness() is None, await health.readiness() is None) == (alive, ready)
+async def test_nobody_decides_before_every_object_of_every_first_list_is_known() -> None:
+    feed = new_feed()
+    for kind in WATCHED:
+        feed.begin_list(kind)
+    feed.expect("Service", child(5))
+    for kind in WATCHED:
+        assert not feed.synced.is_set()
+        feed.end_list(kind)
+    assert feed.unsynced() == ["Service"]
+    assert not feed.synced.is_set()
+    feed.know("Service", child(5))
+    assert feed.unsynced() == []
+    assert feed.synced.is_set()
 
 
-async def test_a_process_whose_watches_have_not_started_is_not_ready() -> None:
-    async def api_answers() -> bool:
-        return True
+async def test_what_is_deleted_before_it_was_known_is_waited_for_no_longer() -> None:
+    feed = new_feed()
+    feed.expect("Service", child(5))
+    for kind in WATCHED:
+        feed.end_list(kind)
+    feed.forget("Service", child(6))
+    assert feed.synced.is_set()
 
-    assert await Health(lambda: 0, api_answers, lambda: False).readiness() == "the watches have not started yet"
+
+async def test_a_renewal_of_the_lease_wakes_nobody() -> None:
+    indices, queue = Indices(), WorkQueue[Key]()
+    feed = Feed(indices, queue, NodeWatch(FakeCluster(), indices, queue))
+    lease = {"metadata": {"name": "l", "namespace": "shop", "resourceVersion": "9", "labels": {LABEL_MODEL: "x"}}}
+    feed.know("Lease", lease)
+    feed.forget("Lease", lease)
+    assert queue.depth == 0
+    assert list(indices.every("Lease")) == []
+    assert feed.canary.version == 9
+
+
+async def test_an_autoscaler_wakes_the_model_it_scales_and_nobody_else() -> None:
+    indices, queue = Indices(), WorkQueue[Key]()
+    feed = Feed(indices, queue, NodeWatch(FakeCluster(), indices, queue))
+    indices.put("NeuronModel", {"metadata": {"name": "sentiment", "namespace": "shop", "resourceVersion": "1"}})
+    feed.know("HorizontalPodAutoscaler", autoscaler(5, "of-another-app"))
+    assert queue.depth == 0
+    feed.know("HorizontalPodAutoscaler", autoscaler(6, "sentiment"))
+    assert await queue.take() == Key("shop", "sentiment")
+    queue.done(Key("shop", "sentiment"))
+    feed.know("HorizontalPodAutoscaler", {**autoscaler(7, "sentiment"), "status": {"currentReplicas": 3}})
+    assert queue.depth == 0
+    feed.know("HorizontalPodAutoscaler", autoscaler(8, "of-another-app"))
+    assert queue.depth == 1
 
 
 def test_models_are_counted_by_condition_and_every_metric_has_a_help_text() -> None:
