@@ -207,6 +207,15 @@ def test_which_models_are_new(body: Any, expected: bool) -> None:
     assert is_new(body) is expected
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [{"neuronCores": "many"}, {"neuronCores": 3}, {"placement": {"instanceTypes": ["inf2.6xlarge"]}}],
+    ids=["invalid", "extension", "type"],
+)
+def test_what_only_an_edit_mends_is_not_looked_at_again_without_one(spec: dict[str, Any]) -> None:
+    assert seconds_until_next_look(situation(spec=spec), NOW) is None
+
+
 def test_the_next_look_is_the_earliest_of_all_there_is_to_wait_for() -> None:
     assert seconds_until_next_look(situation(conflicts=(REPLICAS,)), NOW) == 300
     held = replace(FAILURE, holds_until=NOW + timedelta(seconds=4))
