@@ -8,7 +8,7 @@ runbook; what is too long is cut in the cause, never in the link.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -107,7 +107,18 @@ def find_failure(
     now: datetime,
 ) -> Failure | None:
     """The failure to tell about: of containers, then of pods that can't be created, that have no node, that a node
-    refused or ended."""
+    refused or ended. What the cluster says of it may be long; the status has limits."""
+    found = _most_telling(pods, deployment, placement, capacity, now)
+    return replace(found, message=_shortened(found.message, LONGEST_MESSAGE)) if found is not None else None
+
+
+def _most_telling(
+    pods: Sequence[ObservedPod],
+    deployment: ObservedDeployment,
+    placement: Placement,
+    capacity: Capacity,
+    now: datetime,
+) -> Failure | None:
     living = [pod for pod in pods if not pod.is_terminating and pod.phase not in ("Succeeded", "Failed")]
     found = [failure for pod in living for failure in _container_failures(pod, now)]
     if found:

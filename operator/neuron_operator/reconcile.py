@@ -62,7 +62,16 @@ class Reconciler:
         autoscalers = conflicting_autoscalers(
             self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)
         )
-        return Situation(body, plan, deployment, pods, refusal=refusal, conflicts=conflicts, autoscalers=autoscalers)
+        return Situation(
+            body,
+            plan,
+            deployment,
+            pods,
+            refusal=refusal,
+            conflicts=conflicts,
+            autoscalers=autoscalers,
+            runbook_url=self.settings.runbook_url,
+        )
 
     async def _find_failure(self, situation: Situation, placement: Placement) -> Failure | None:
         capacity = await self.nodes.capacity() if situation.waits_for_a_node else Capacity()

@@ -44,6 +44,12 @@ class Settings(BaseSettings):
         min_length=1,
         description="Namespace of the Lease neuron-serving-operator; the chart names the one the operator runs in.",
     )
+    runbook_url: str = Field(
+        default="https://neuron-serving.dev/runbook",
+        max_length=200,
+        description="Where docs/runbook is published; the message of whatever is wrong ends with the link to its page "
+        "there, such as …/CrashLoop. At most 200 characters; empty for no links.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged."
     )

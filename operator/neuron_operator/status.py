@@ -5,7 +5,7 @@ times of failures and recoveries are the pods' own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -18,7 +18,7 @@ from neuron_operator.api.status import ArtifactStatus, LastFailure, PlacementSta
 from neuron_operator.contention import PATH_REPLICAS, Conflict, autoscaler_message, conflict_message
 from neuron_operator.observe import ObservedDeployment, ObservedPod
 from neuron_operator.plan import Plan, Refusal
-from neuron_operator.reasons import Failure
+from neuron_operator.reasons import Failure, with_runbook
 from neuron_operator.revisions import revision_of
 
 Body = dict[str, Any]
@@ -59,6 +59,7 @@ class Situation:
     refusal: Refusal | None = None
     conflicts: tuple[Conflict, ...] = ()
     autoscalers: tuple[str, ...] = ()
+    runbook_url: str = ""
 
     @property
     def newest_pods(self) -> tuple[ObservedPod, ...]:
@@ -97,7 +98,9 @@ def compute_status(situation: Situation, now: datetime) -> Body:
     previous, verdict = previous_status(situation.body), judge(situation)
     metadata, deployment, plan = situation.body["metadata"], situation.deployment, situation.plan
     generation = metadata.get("generation", 0)
-    wanted = (*_conditions(verdict, generation), *_named_conditions(situation, generation))
+    message = with_runbook(verdict.reason, verdict.message, situation.runbook_url)
+    told = replace(verdict, message=message)
+    wanted = (*_conditions(told, generation), *_named_conditions(situation, generation))
     status = previous.model_copy(
         update={
             "observed_generation": generation,
@@ -210,16 +213,17 @@ def _conditions(verdict: Verdict, generation: int) -> Sequence[Condition]:
 
 def _named_conditions(situation: Situation, generation: int) -> Iterator[Condition]:
     """What is wrong beside the verdict; absent while it is not."""
+
+    def holding(kind: ConditionType, reason: Reason, message: str) -> Condition:
+        linked = with_runbook(reason, message, situation.runbook_url)
+        return Condition(type=kind, status="True", reason=reason, message=linked, observed_generation=generation)
+
     if situation.conflicts:
         message = conflict_message(situation.conflicts)
-        yield _holding(ConditionType.CHILD_CONFLICT, Reason.CHILD_CONFLICT, message, generation)
+        yield holding(ConditionType.CHILD_CONFLICT, Reason.CHILD_CONFLICT, message)
     if situation.autoscalers:
         message = autoscaler_message(situation.autoscalers, situation.body["metadata"]["name"])
-        yield _holding(ConditionType.CONFLICTING_AUTOSCALER, Reason.CONFLICTING_AUTOSCALER, message, generation)
-
-
-def _holding(kind: ConditionType, reason: Reason, message: str, generation: int) -> Condition:
-    return Condition(type=kind, status="True", reason=reason, message=message, observed_generation=generation)
+        yield holding(ConditionType.CONFLICTING_AUTOSCALER, Reason.CONFLICTING_AUTOSCALER, message)
 
 
 def _facts(plan: Plan, deployment: ObservedDeployment) -> dict[str, Any]:

@@ -140,6 +140,7 @@ def test_a_model_that_no_instance_type_can_run_has_failed(
     refused = controlled_api.wait_for("neuronmodels", "sentiment", has_reason("NoMatchingInstanceType"))
     found = verdict(controlled_api_server, refused)
     assert (found.status, found.message) == ("Failed", condition(refused)["message"])
+    assert found.message.endswith(" Runbook: https://neuron-serving.dev/runbook/NoMatchingInstanceType.")
 
 
 @pytest.mark.parametrize(

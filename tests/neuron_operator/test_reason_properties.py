@@ -117,6 +117,7 @@ def check(found: Failure | None) -> None:
     if found is None:
         return
     assert found.reason in Reason
+    assert len(found.message) <= LONGEST_MESSAGE
     assert found.container == "" or (found.pod in found.sentence and found.container in found.sentence)
     message = with_runbook(found.reason, found.sentence, DEFAULT_URL)
     assert len(message) <= LONGEST_MESSAGE
