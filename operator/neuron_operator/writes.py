@@ -14,7 +14,7 @@ from typing import Any, Final
 from neuron_operator import errors
 from neuron_operator.api import NeuronModel
 from neuron_operator.api.conditions import ConditionType, Reason
-from neuron_operator.changes import Change, usurped_lists
+from neuron_operator.changes import Change, differences, usurped_lists
 from neuron_operator.cluster import Cluster, Ref
 from neuron_operator.contention import PATH_OWNERS, Contention, owner_of
 from neuron_operator.events import EventBudget
@@ -120,7 +120,7 @@ class Writer:
         return self.contention.spare(key, change)
 
     async def _apply(self, change: Change, model: NeuronModel, now: datetime) -> Refusal | None:
-        body, live = change.body, change.live
+        body, live = change.body, self._newest(change)
         self.gate.ensure_open()
         try:
             applied = await self.cluster.apply(body, live)
@@ -138,6 +138,17 @@ class Writer:
             applied = await self.cluster.apply_alone(body, replaced)
         self._keep(change, applied, "changed" if live is not None else "created", model, now)
         return None
+
+    def _newest(self, change: Change) -> Body | None:
+        """The object as it is known by now: controllers go on writing its status, which decides nothing. Where the same
+        change would not come out of it any more, it must be decided again."""
+        body, live = change.body, change.live
+        if live is None:
+            return None
+        newest = self.indices.get(body["kind"], _at(body))
+        if newest is None or set(differences(body, newest)) != set(differences(body, live)):
+            raise errors.ConflictError(f"{body['kind']} {body['metadata']['name']} has changed since it was looked at")
+        return newest
 
     async def _occupied(self, body: Body, model: NeuronModel) -> Refusal | None:
         """An object of that name exists although no watch showed it: ours without its label, or somebody's."""
