@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -262,6 +263,10 @@ def test_what_cannot_be_helped_is_not_tried_in_a_loop(
     assert idle_looks(operator) <= FEW_LOOKS
 
 
+def has_ready_replicas(count: int, body: Body) -> bool:
+    return bool(body["status"]["readyReplicas"] == count)
+
+
 def test_a_model_costs_at_most_three_events_until_it_serves(operator: OperatorProcess, api: Api) -> None:
     settled(api, model())
     generation = api.get("deployments", "sentiment")["metadata"]["generation"]
@@ -269,7 +274,7 @@ def test_a_model_costs_at_most_three_events_until_it_serves(operator: OperatorPr
         counts = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": ready, "availableReplicas": ready}
         status = {"status": {"observedGeneration": generation, **counts}}
         api.merge("deployments", "sentiment", status, "/status")
-        api.wait_for("neuronmodels", "sentiment", lambda body, ready=ready: body["status"]["readyReplicas"] == ready)
+        api.wait_for("neuronmodels", "sentiment", partial(has_ready_replicas, ready))
     api.wait_for("neuronmodels", "sentiment", has_reason("Serving"))
     api.wait_for_any("events", "reason=Serving")
     assert len(api.every("events")) <= 3

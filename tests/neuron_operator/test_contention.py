@@ -280,7 +280,8 @@ class Fight:
         door: Cluster = self.cluster
         gate.open()
         watch = NodeWatch(door, self.indices, WorkQueue())
-        writer = Writer(door, self.indices, gate, Metrics(CollectorRegistry()))
+        self.registry = CollectorRegistry()
+        writer = Writer(door, self.indices, gate, Metrics(self.registry))
         self.reconciler = Reconciler(self.indices, writer, watch, operator_settings(), lambda: self.now)
         self.write(model_body())
 
@@ -344,3 +345,44 @@ async def test_a_model_that_is_gone_is_remembered_by_nobody(lost: Fight) -> None
     lost.indices.drop("NeuronModel", {"metadata": {**model_body()["metadata"], "resourceVersion": "999999"}})
     await lost.reconcile()
     assert lost.reconciler.writer.contention.size == 0
+
+
+async def test_owners_that_are_taken_off_again_and_again_are_given_up_too() -> None:
+    fight = Fight()
+    await fight.reconcile()
+    wrote = []
+    for _ in range(REPAIRS + 2):
+        live = fight.cluster.objects[Ref("Service", *KEY)]
+        fight.write({**live, "metadata": {**live["metadata"], "ownerReferences": []}})
+        calls, _ = await fight.reconcile()
+        wrote.append(("set_owners", "Service") in calls)
+    assert wrote == [True] * REPAIRS + [False] * 2
+    assert "metadata.ownerReferences of Service" in fight.conditions()["ChildConflict"]["message"]
+
+
+async def test_what_changed_something_is_one_line_of_fields(lost: Fight, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="neuron_operator.writes")
+    await lost.reconcile()
+    lost.edit("Deployment", progressDeadlineSeconds=1)
+    await lost.reconcile()
+    lines = [line.getMessage() for line in caplog.records]
+    at = "child=Deployment/sentiment"
+    assert [line for line in lines if at in line] == [
+        f'model=shop/sentiment action=left {at} paths=spec.replicas reason=ChildConflict manager=""',
+        f"model=shop/sentiment action=changed {at} paths=spec.progressDeadlineSeconds reason=Different",
+    ]
+    (told, *_) = [line for line in lines if "action=status" in line]
+    assert told.startswith('model=shop/sentiment action=status ready=False reason=Progressing message="')
+
+
+async def test_a_model_that_flaps_posts_ten_events_and_the_rest_is_counted() -> None:
+    fight = Fight()
+    await fight.reconcile()
+    for turn in range(14):
+        body = fight.cluster.objects[Ref("NeuronModel", *KEY)]
+        types = [["inf2.6xlarge"], ["inf2.xlarge"]][turn % 2]
+        metadata = {**body["metadata"], "generation": turn + 2}
+        fight.write({**body, "metadata": metadata, "spec": {**body["spec"], "placement": {"instanceTypes": types}}})
+        await fight.reconcile()
+    assert len(fight.cluster.events) == 10
+    assert fight.registry.get_sample_value("neuron_serving_operator_events_dropped_total") == 5
