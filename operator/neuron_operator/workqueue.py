@@ -104,13 +104,18 @@ class WorkQueue(Generic[Key]):
     _again: set[Key] = field(default_factory=set)
     _timers: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
     _attempts: dict[Key, int] = field(default_factory=dict)
+    _held_until: dict[Key, float] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, key: Key) -> None:
         """To be looked at as soon as a worker is free; added twice is added once."""
+        held_s = self._held_until.get(key, 0.0) - _now()
         if key in self._busy:
             self._again.add(key)
+        elif held_s > 0:
+            self.add_after(key, held_s)
         elif key not in self._waiting:
+            self._held_until.pop(key, None)
             self._waiting.put(key, _now(), is_new=self.is_new(key))
             self._changed.set()
 
@@ -125,7 +130,12 @@ class WorkQueue(Generic[Key]):
         self._timers[key] = loop.call_at(due, self._ripen, key)
 
     def retry(self, key: Key, at_least_s: float = 0.0) -> float:
-        """Back later, ever later as long as it keeps failing; returns the delay."""
+        """Back later, ever later as long as it keeps failing, not before `at_least_s`; returns the delay.
+
+        News end a wait of our own choice, which may be about something else, but none that the API server asked for.
+        """
+        if at_least_s:
+            self._held_until[key] = _now() + at_least_s
         self._attempts[key] = self._attempts.get(key, 0) + 1
         delay_s = max(backoff_s(self._attempts[key], self.chance.random()), at_least_s)
         self.add_after(key, delay_s)

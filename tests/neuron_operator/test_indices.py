@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from neuron_operator.indices import Indices, Key, trimmed
+from neuron_operator.indices import Indices, Key, Listing, trimmed
 
 KEY = Key("shop", "sentiment")
 
@@ -77,3 +77,66 @@ def test_of_a_node_only_what_placement_needs_is_kept(status: dict[str, Any], rea
         "spec": {"unschedulable": False, "taints": []},
         "status": {"allocatable": {"aws.amazon.com/neuroncore": "2"}, "ready": ready},
     }
+
+
+@pytest.mark.parametrize(
+    ("known", "listed", "gone"),
+    [
+        pytest.param("", "", "", id="an-empty-cluster"),
+        pytest.param("", "a b", "", id="the-first-list"),
+        pytest.param("a b", "a b", "", id="nothing-happened"),
+        pytest.param("a b c", "b", "a c", id="deleted-in-the-gap"),
+        pytest.param("a b", "", "a b", id="everything-is-gone"),
+        pytest.param("a", "b", "a", id="one-for-another"),
+    ],
+)
+def test_what_was_known_and_is_not_on_the_list_is_gone(known: str, listed: str, gone: str) -> None:
+    listing = Listing(child(5, name) for name in known.split())
+    for name in listed.split():
+        listing.saw(child(7, name))
+    assert [body["metadata"]["name"] for body in listing.gone()] == gone.split()
+
+
+def test_what_became_known_while_the_list_was_on_its_way_stays() -> None:
+    indices = Indices()
+    indices.put("Service", child(5))
+    listing = Listing(indices.every("Service"))
+    indices.put("Service", child(9))
+    indices.put("Service", child(10, "young"))
+    for body in listing.gone():
+        indices.drop("Service", body)
+    assert [key.name for key in indices.keys("Service")] == ["sentiment", "young"]
+
+
+def autoscaler(version: int, target: dict[str, Any], **more: Any) -> dict[str, Any]:
+    metadata = {"name": "hpa", "namespace": "shop", "resourceVersion": str(version), "annotations": {"note": "long"}}
+    return {"metadata": metadata, "spec": {"scaleTargetRef": target, "maxReplicas": 5, "metrics": ["many"]}, **more}
+
+
+@pytest.mark.parametrize(
+    ("target", "known"),
+    [
+        pytest.param({"apiVersion": "apps/v1", "kind": "Deployment", "name": "sentiment"}, 1, id="our-deployment"),
+        pytest.param({"apiVersion": "apps/v1", "kind": "Deployment", "name": "other"}, 0, id="another-deployment"),
+        pytest.param({"kind": "NeuronModel", "name": "sentiment"}, 0, id="the-model-itself"),
+        pytest.param({"kind": "StatefulSet", "name": "sentiment"}, 0, id="another-kind"),
+    ],
+)
+def test_an_autoscaler_belongs_to_the_model_whose_deployment_it_scales(target: dict[str, str], known: int) -> None:
+    indices = Indices()
+    assert indices.put("HorizontalPodAutoscaler", autoscaler(1, target))
+    assert len(indices.of_model("HorizontalPodAutoscaler", KEY)) == known
+    indices.drop("HorizontalPodAutoscaler", autoscaler(2, target))
+    assert indices.of_model("HorizontalPodAutoscaler", KEY) == []
+
+
+def test_of_an_autoscaler_the_target_and_the_bounds_are_kept_and_its_status_is_no_news() -> None:
+    indices, target = Indices(), {"kind": "Deployment", "name": "sentiment"}
+    indices.put("HorizontalPodAutoscaler", autoscaler(1, target))
+    assert not indices.put("HorizontalPodAutoscaler", autoscaler(2, target, status={"currentReplicas": 3}))
+    assert indices.of_model("HorizontalPodAutoscaler", KEY) == [
+        {
+            "metadata": {"name": "hpa", "namespace": "shop", "resourceVersion": "2"},
+            "spec": {"scaleTargetRef": target, "maxReplicas": 5},
+        }
+    ]

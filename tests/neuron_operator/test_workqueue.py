@@ -99,6 +99,22 @@ def drained(lanes: Lanes[Key]) -> list[str]:
     return ["/".join(lanes.pop()[0]) for _ in range(len(lanes))]
 
 
+async def test_a_wait_that_the_api_server_asked_for_is_not_ended_by_news_and_any_other_is() -> None:
+    queue, throttled, failed = WorkQueue[Key](), Key("a", "throttled"), Key("a", "failed")
+    started = asyncio.get_running_loop().time()
+    for key, at_least_s in ((throttled, 0.3), (failed, 0.0)):
+        queue.add_after(key, 0.0)
+        assert await queue.take() == key
+        queue.add(key)
+        queue.retry(key, at_least_s)
+        queue.done(key)
+        queue.add(key)
+    assert await queue.take() == failed
+    assert await queue.take() == throttled
+    assert asyncio.get_running_loop().time() - started >= 0.3
+    queue.close()
+
+
 # New models are in capitals.
 TURNS = [
     pytest.param("a/x a/y a/z", "a/x a/y a/z", id="in-order-of-arrival"),

@@ -1,0 +1,135 @@
+"""kopf's stream of one resource as we wrap it: deletions that nobody told, failures that it outlives."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import kopf
+import pytest
+from kopf._cogs.clients import errors as kopf_errors
+from kopf._cogs.clients import watching as kopf_watching
+from prometheus_client import CollectorRegistry
+
+from fakes.cluster import FakeCluster
+from neuron_operator.handlers import Feed
+from neuron_operator.indices import Indices, Key
+from neuron_operator.metrics import Metrics
+from neuron_operator.nodes import NodeWatch
+from neuron_operator.watching import Event, Streams, wrapped_streams
+from neuron_operator.workqueue import WorkQueue
+
+SERVICES = kopf.Resource(group="", version="v1", plural="services")
+LISTED = kopf_watching.Bookmark.LISTED
+
+
+class NoChance(random.Random):
+    def random(self) -> float:
+        return 0.0
+
+
+def service(version: int, name: str = "sentiment") -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "shop", "resourceVersion": str(version), "uid": name}}
+
+
+def event(kind: str | None, version: int, name: str = "sentiment") -> Event:
+    return cast(Event, {"type": kind, "object": service(version, name)})
+
+
+class Script:
+    """In place of kopf's stream: each call goes through the next round, whose exceptions it raises."""
+
+    def __init__(self, *rounds: list[Event | BaseException]) -> None:
+        self._rounds = list(rounds)
+        self.indices, queue = Indices(), WorkQueue[Key]()
+        self.feed = Feed(self.indices, queue, NodeWatch(FakeCluster(), self.indices, queue))
+        self.metrics = Metrics(CollectorRegistry())
+        self.streams = Streams(self.feed, self.metrics, self._play, NoChance())
+
+    async def _play(self, *, resource: kopf.Resource) -> AsyncIterator[Event]:
+        assert resource is SERVICES
+        for step in self._rounds.pop(0):
+            if isinstance(step, BaseException):
+                raise step
+            yield step
+
+    async def next_round(self) -> list[str]:
+        """What kopf is told, in short."""
+        told = []
+        async for step in self.streams.stream(resource=SERVICES):
+            if isinstance(step, kopf_watching.Bookmark):
+                told.append("listed")
+            else:
+                told.append(f"{step['type']} {step['object']['metadata']['name']}")
+        return told
+
+    def errors(self) -> float:
+        value = self.metrics.registry.get_sample_value(
+            "neuron_serving_operator_watch_errors_total", {"kind": "Service"}
+        )
+        return value or 0.0
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        pytest.param(
+            [event(None, 7), LISTED, event("MODIFIED", 8)],
+            ["None sentiment", "listed", "MODIFIED sentiment"],
+            id="still-there",
+        ),
+        pytest.param([LISTED, event("ADDED", 9, "b")], ["listed", "DELETED sentiment", "ADDED b"], id="gone"),
+        pytest.param([event(None, 7, "b"), LISTED], ["None b", "listed", "DELETED sentiment"], id="replaced"),
+        pytest.param([event(None, 7, "b")], ["None b"], id="a-list-cut-short"),
+        pytest.param([], [], id="no-list"),
+    ],
+)
+async def test_what_a_new_list_lacks_is_told_as_deleted(steps: list[Event | BaseException], told: list[str]) -> None:
+    script = Script(steps)
+    script.indices.put("Service", service(5))
+    assert await script.next_round() == told
+
+
+FAILURES = [
+    kopf_watching.WatchingError("etcd lost"),
+    kopf_errors.APIServerError(None, status=500, headers={}),
+    kopf_errors.APIForbiddenError(None, status=403, headers={}),
+    ConnectionResetError("reset"),
+    TimeoutError(),
+    ValueError("no JSON"),
+    KeyError("code"),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+async def test_a_stream_outlives_its_failure_and_counts_it(failure: Exception) -> None:
+    script = Script([LISTED, failure], [LISTED])
+    assert await script.next_round() == ["listed"]
+    assert script.errors() == 1
+    assert await script.next_round() == ["listed"]
+    assert script.errors() == 1
+
+
+async def test_a_stream_that_keeps_failing_starts_ever_later(caplog: pytest.LogCaptureFixture) -> None:
+    rounds: list[list[Event | BaseException]] = [[kopf_watching.WatchingError("etcd lost")] for _ in range(3)]
+    script = Script(*rounds)
+    for _ in range(3):
+        await script.next_round()
+    assert [f"next in {pause} s" in m for pause, m in zip(("0.1", "0.2", "0.4"), caplog.messages, strict=True)] == [
+        True
+    ] * 3
+
+
+@pytest.mark.parametrize("passing", [asyncio.CancelledError(), RuntimeError("a bug")], ids=["canceled", "a-bug"])
+async def test_what_is_no_failure_of_a_watch_is_passed_on(passing: BaseException) -> None:
+    script = Script([passing])
+    with pytest.raises(type(passing)):
+        await script.next_round()
+    assert script.errors() == 0
+
+
+async def test_kopf_streams_through_ours_as_long_as_it_runs_and_no_longer() -> None:
+    original, streams = kopf_watching.continuous_watch, Script().streams
+    with wrapped_streams(streams):
+        assert cast(Any, kopf_watching).continuous_watch == streams.stream
+    assert kopf_watching.continuous_watch is original
