@@ -187,6 +187,15 @@ def test_named_conditions_hold_beside_the_verdict_and_do_not_change_it(
     assert all(c["reason"] == c["type"] for c in conditions[3:])
 
 
+def test_a_named_condition_ends_with_the_link_to_its_page() -> None:
+    case = situation(conflicts=(LABEL,), autoscalers=("HorizontalPodAutoscaler x",), runbook_url="https://example.com")
+    told = compute_status(case, NOW)["conditions"][3:]
+    assert [c["message"].rsplit(" ", 1)[1] for c in told] == [
+        "https://example.com/ChildConflict.",
+        "https://example.com/ConflictingAutoscaler.",
+    ]
+
+
 def test_a_named_condition_goes_when_it_does_not_hold_any_more() -> None:
     told = compute_status(situation(conflicts=(LABEL,)), NOW)
     over = compute_status(situation(status=told), LATER)["conditions"]
