@@ -30,7 +30,7 @@ class Metrics:
         self.queue_depth = Gauge(f"{PREFIX}_queue_depth", "NeuronModels that wait for a worker.", registry=registry)
         self.oldest_key_age = Gauge(
             f"{PREFIX}_oldest_key_age_seconds",
-            "Seconds since the oldest waiting or running NeuronModel was queued; 0 when there is none.",
+            "Seconds since the oldest waiting or running NeuronModel was queued; 0 without any, and on a standby.",
             registry=registry,
         )
         self.api_requests = Counter(

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from neuron_operator import __version__
 from neuron_operator.cluster import ApiCluster
-from neuron_operator.elector import Alone, Elector
+from neuron_operator.elector import Alone, Elector, Leases
 from neuron_operator.gate import Gate
 from neuron_operator.handlers import Feed
 from neuron_operator.health import Endpoints, Health, newest_renewal
@@ -116,12 +116,12 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.wait(tasks)
 
 
-def _candidate(settings: Settings, cluster: ApiCluster, gate: Gate, identity: str) -> Elector | Alone:
+def _candidate(settings: Settings, leases: Leases, gate: Gate, identity: str) -> Elector | Alone:
     """Under a name of its own: a container that starts again in the same pod is another holder."""
     if not settings.leader_election:
         return Alone(gate)
     holder = f"{identity}-{secrets.token_hex(4)}"
-    return Elector(cluster, gate, holder, settings.lease_namespace, lambda: datetime.now(UTC))
+    return Elector(leases, gate, holder, settings.lease_namespace, lambda: datetime.now(UTC))
 
 
 async def _lead_when_synced(candidate: Elector | Alone, feed: Feed) -> None:
