@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,7 +17,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from neuron_operator import __version__, errors
 from neuron_operator.names import API_VERSION, FIELD_MANAGER, KIND, PLURAL
@@ -88,8 +89,8 @@ class Cluster(Protocol):
     async def apply_alone(self, body: Body, live: Body) -> Body:
         """Apply, and give up whatever an earlier patch of ours left us owning besides."""
 
-    async def delete(self, ref: Ref, uid: str) -> None:
-        """Delete that very object in the background; gone already is fine."""
+    async def delete(self, ref: Ref, live: Body) -> None:
+        """Delete in the background, unless the object has changed since; gone already is fine."""
 
     async def write_status(self, model: Mapping[str, Any], status: Body) -> Body:
         """Replace the status, unless the object has changed since `model` was read."""
@@ -116,10 +117,13 @@ class ApiCluster:
     ) -> "ApiCluster":
         """With the kubeconfig where one is given, else with the pod's service account."""
         configuration = Configuration()
-        if kubeconfig is None:
-            load_incluster_config(configuration)
-        else:
-            await load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
+        try:
+            if kubeconfig is None:
+                load_incluster_config(configuration)
+            else:
+                await load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
+        except ConfigException as error:
+            raise errors.UnreachableError(f"{kubeconfig or 'the service account'}: {error}") from error
         return cls(configuration, observe, replica)
 
     async def credentials(self) -> Credentials:
@@ -168,12 +172,10 @@ class ApiCluster:
         query = {"fieldManager": FIELD_MANAGER}
         return await self._request("PATCH", Ref.of(body), query=query, body=patch, content_type=JSON_PATCH)
 
-    async def delete(self, ref: Ref, uid: str) -> None:
-        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-        try:
+    async def delete(self, ref: Ref, live: Body) -> None:
+        options = {"preconditions": _as_read(live), "propagationPolicy": "Background"}
+        with suppress(errors.NotFoundError):
             await self._request("DELETE", ref, body=options)
-        except (errors.NotFoundError, errors.ConflictError):
-            return  # gone, or another object of that name: not the one we were asked to delete
 
     async def write_status(self, model: Mapping[str, Any], status: Body) -> Body:
         metadata = model["metadata"]

@@ -165,7 +165,7 @@ class Writer:
     async def _delete(self, body: Body, model: NeuronModel) -> None:
         self.gate.ensure_open()
         kind = body["kind"]
-        await self.cluster.delete(Ref(kind, *_at(body)), body["metadata"]["uid"])
+        await self.cluster.delete(Ref(kind, *_at(body)), body)
         self.metrics.child_writes.labels(kind, "deleted").inc()
         _log(model, body, "deleted", reason="Unwanted")
 

@@ -58,10 +58,12 @@ class FakeCluster:
             raise errors.NotFoundError(f"{ref} not found", 404)
         return copy.deepcopy(self.objects[ref])
 
-    async def delete(self, ref: Ref, uid: str) -> None:
+    async def delete(self, ref: Ref, live: Body) -> None:
         self._called("delete", ref.kind)
-        if ref in self.objects and self.objects[ref]["metadata"]["uid"] == uid:
-            del self.objects[ref]
+        stored = self.objects.pop(ref, None)
+        if stored is not None and _read(stored) != _read(live):
+            self.objects[ref] = stored
+            raise errors.ConflictError("precondition failed", 409)
 
     async def write_status(self, model: Mapping[str, Any], status: Body) -> Body:
         self._called("write_status", model["kind"])

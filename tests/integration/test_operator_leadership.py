@@ -6,7 +6,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,19 +226,26 @@ def service(api: Api, port: int) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": port}]}}
 
 
-async def test_an_apply_that_was_decided_on_an_older_object_loses(api_server: ControlPlane, api: Api) -> None:
+async def test_a_write_that_was_decided_on_an_older_object_loses(api_server: ControlPlane, api: Api) -> None:
     cluster = await ApiCluster.connect(api_server.operator_kubeconfig)
     try:
         old = await cluster.apply(service(api, 80), None)
         new = await cluster.apply(service(api, 81), old)
-        for late in (
-            lambda: cluster.apply(service(api, 80), None),
-            lambda: cluster.apply(service(api, 80), old),
-            lambda: cluster.apply_alone(service(api, 80), old),
-            lambda: cluster.set_owners(Ref("Service", api.namespace, "sentiment"), old, []),
-        ):
+        ref = Ref.of(new)
+        late: list[Coroutine[Any, Any, object]] = [
+            cluster.apply(service(api, 80), None),
+            cluster.apply(service(api, 80), old),
+            cluster.apply_alone(service(api, 80), old),
+            cluster.set_owners(ref, old, []),
+            cluster.delete(ref, old),
+        ]
+        for write in late:
             with pytest.raises(errors.ConflictError):
-                await late()
-        assert (await cluster.get(Ref.of(new)))["metadata"]["resourceVersion"] == new["metadata"]["resourceVersion"]
+                await write
+        assert (await cluster.get(ref))["metadata"]["resourceVersion"] == new["metadata"]["resourceVersion"]
+        await cluster.delete(ref, new)
+        await cluster.delete(ref, new)
+        with pytest.raises(errors.NotFoundError):
+            await cluster.get(ref)
     finally:
         await cluster.close()

@@ -1,6 +1,6 @@
 """What is written is decided on the newest that is known, and loses where the cluster is further than that."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,6 +82,16 @@ async def test_a_change_that_the_watch_has_not_told_wins(world: World) -> None:
     with pytest.raises(errors.ConflictError):
         await world.carry_out(plan)
     assert world.replicas() == 5
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_what_has_changed_is_not_deleted_before_it_was_looked_at_again(world: World, is_told: bool) -> None:
+    orphan = {"kind": "Deployment", **world.cluster.objects[DEPLOYMENT]}
+    plan = replace(world.plan(replicas=1), delete=(orphan,))
+    world.write({"spec": {}}, is_told=is_told)
+    with pytest.raises(errors.ConflictError):
+        await world.carry_out(plan)
+    assert DEPLOYMENT in world.cluster.objects
 
 
 async def test_behind_a_closed_gate_nothing_is_sent(world: World) -> None:
