@@ -38,31 +38,7 @@ def test_an_impossible_placement_stalls_with_a_suggestion(world: World, spec: di
     assert not world.is_there("deployment/impossible")
 
 
-def test_a_missing_artifact_is_named_and_serves_once_corrected(world: World) -> None:
-    world.apply_model("corrected", artifact=stored("nowhere"))
-    message = world.wait_for_reason("corrected", "ArtifactNotFound")
-    assert "s3://models/nowhere/" in message
-    assert world.condition("corrected", "Stalled")["status"] == "False"
-    world.apply_model("corrected", artifact=stored("tiny"))
-    world.wait_until_ready("corrected")
-
-
 def test_a_wrong_checksum_is_never_served(world: World) -> None:
     world.apply_model("corrupt", artifact=stored("corrupt"))
     message = world.wait_for_reason("corrupt", "ArtifactCorrupt")
     assert "sha256" in message
-
-
-def test_a_program_that_does_not_load_is_told_apart_from_a_crash(world: World) -> None:
-    world.apply_model("unloadable", artifact=stored("unloadable"))
-    assert world.wait_for_reason("unloadable", "ModelLoadFailed")
-
-
-def test_an_image_that_cannot_be_pulled_is_named(world: World) -> None:
-    world.apply_model("unpullable", runtime={"image": "registry.invalid/neuron-serving/runtime:none"})
-    assert "registry.invalid" in world.wait_for_reason("unpullable", "ImagePullFailed")
-
-
-def test_host_memory_that_does_not_suffice_is_named(world: World) -> None:
-    world.apply_model("starved", resources={"limits": {"memory": "64Mi"}})
-    assert "memory" in world.wait_for_reason("starved", "OutOfMemory").lower()
