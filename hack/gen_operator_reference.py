@@ -13,6 +13,7 @@ from neuron_operator import names
 from neuron_operator.api.conditions import Reason
 from neuron_operator.api.meanings import MEANINGS
 from neuron_operator.api.schema import custom_resource_definition
+from neuron_operator.reasons import has_page
 from neuron_operator.settings import ENV_PREFIX, Settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -87,13 +88,20 @@ def conditions_page() -> str:
         "# Conditions and reasons\n",
         NOTE,
         "Ready says whether the model serves; Reconciling that the operator or the cluster is still working on it;",
-        "Stalled that time won't fix it. Each has one of these reasons, and a message that says what to do next.\n",
+        "Stalled that time won't fix it. Each has one of these reasons, and a message that says what to do next and ends with",
+        "the link to the reason's page of the [runbook](../runbook/README.md).\n",
     ]
     for group, reasons in groups.items():
         lines += [f"## {group}\n", "| reason | what it means | what to do |", "|---|---|---|"]
-        lines += [f"| {reason} | {MEANINGS[reason].what} | {MEANINGS[reason].next_step} |" for reason in reasons]
+        lines += [
+            f"| {_linked(reason)} | {MEANINGS[reason].what} | {MEANINGS[reason].next_step} |" for reason in reasons
+        ]
         lines.append("")
     return "\n".join(lines[:-1]) + "\n"
+
+
+def _linked(reason: Reason) -> str:
+    return f"[{reason}](../runbook/{reason}.md)" if has_page(reason) else str(reason)
 
 
 def settings_page() -> str:
