@@ -61,6 +61,7 @@ class Elector:
     _seen: Sighting | None = None
     _must_look: bool = True
     _leads: bool = False
+    _told: str = ""
 
     async def run(self) -> None:
         """Until it is canceled."""
@@ -77,9 +78,8 @@ class Elector:
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
                 delay_s = await self._attempt()
-        except errors.ConflictError as error:
-            problem = str(error)
-            # What we held is perhaps another's: to be known at once, but without end only if two go on winning in turn.
+        except errors.ConflictError:
+            # What we held is perhaps another's, to be known at once; who had just looked only lost a race.
             self._must_look, delay_s = True, RETRY_S if looks else 0.0
         except (errors.ApiError, TimeoutError) as error:
             problem = str(error) or NO_ANSWER
@@ -145,12 +145,12 @@ class Elector:
             logger.info("this replica leads as %s: %s", self.identity, decision.reason)
 
     def _tell(self, problem: str) -> None:
-        """Say once that we no longer lead, and why if we know."""
+        """Say once that we no longer lead, or what keeps us from it, such as a right that was not granted."""
         if self._leads and not self.gate.is_open:
             logger.warning("this replica leads no more: %s", problem or "the lease is another's")
-        elif problem:
-            logger.debug("lease: %s", problem)
-        self._leads = self.gate.is_open
+        elif problem and problem != self._told:
+            logger.warning("the lease can't be had: %s", problem)
+        self._told, self._leads = problem, self.gate.is_open
 
 
 @dataclass

@@ -298,6 +298,15 @@ async def test_a_failure_to_release_does_not_hold_up_the_end(store: Store) -> No
     assert (store.holder(), first.gate.is_open) == ("me", False)
 
 
+async def test_what_keeps_it_from_leading_is_told_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    first = candidate(store)
+    for failure in ("leases is forbidden", "leases is forbidden", "down"):
+        store.failures.append(errors.ForbiddenError(failure, 403))
+        await first.attempt()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["the lease can't be had: leases is forbidden", "the lease can't be had: down"]
+
+
 async def test_alone_it_leads_until_the_end() -> None:
     only = Alone(Gate())
     running = asyncio.create_task(only.run())
