@@ -129,8 +129,11 @@ def trimmed(kind: str, body: Mapping[str, Any]) -> Body:
 
 
 def _node_metadata(metadata: Mapping[str, Any]) -> Body:
-    labels = {name: value for name, value in metadata.get("labels", {}).items() if name == names.LABEL_INSTANCE_TYPE}
-    return {**{name: metadata[name] for name in NODE_METADATA if name in metadata}, "labels": labels}
+    """All labels, because a model's nodeSelector may name any; of the annotations only the cores in use."""
+    kept = {name: metadata[name] for name in NODE_METADATA if name in metadata}
+    usage = metadata.get("annotations", {}).get(names.ANNOTATION_CORE_USAGE)
+    annotations = {names.ANNOTATION_CORE_USAGE: usage} if usage is not None else {}
+    return {**kept, "labels": metadata.get("labels", {}), "annotations": annotations}
 
 
 def _node(body: Mapping[str, Any]) -> Body:

@@ -118,7 +118,7 @@ def plan_rollout(asked: Replacement, outlook: Outlook) -> Decision:
             return Decision("Surge", 1, 0, why, look_again_s=left.total_seconds())
         why = f"the surge found no node within {asked.patience.total_seconds():.0f} seconds"
     freed = _freed(asked, outlook)
-    if not any(cores >= asked.new.cores_on(node) for node, cores in freed):
+    if not any(outlook.free_on(node) + max(cores) >= asked.new.cores_on(node) for node, cores in freed):
         why += "; the cores of an old replica would not let a new one run either, so the old version goes on serving"
         return Decision("Surge", 1, 0, why, look_again_s=HELD_LOOK_S)
     takers = [] if asked.is_loss_accepted else _takers(asked, outlook, freed)
@@ -192,27 +192,37 @@ def _rivals(asked: Replacement, outlook: Outlook, nodes: Sequence[ObservedNode])
     return [cores for cores in (*promised.values(), *waiting) if cores]
 
 
-def _freed(asked: Replacement, outlook: Outlook) -> list[tuple[ObservedNode, int]]:
-    """The nodes that a new replica may run on once an old one there is gone, with the cores that are free then."""
+def _freed(asked: Replacement, outlook: Outlook) -> list[tuple[ObservedNode, list[int]]]:
+    """The nodes that a new replica may run on instead of an old one, with the cores of each old one there."""
     old = [c for c in outlook.claims if asked.is_own(c) and c.revision != asked.revision and not c.is_terminating]
     return [
-        (node, outlook.free_on(node) + max(claim.cores_on(node) for claim in there))
+        (node, cores)
         for node in outlook.nodes
-        if may_run_on(asked.new, node) and (there := [claim for claim in old if claim.node == node.name])
+        if may_run_on(asked.new, node) and (cores := [c.cores_on(node) for c in old if c.node == node.name])
     ]
 
 
-def _takers(asked: Replacement, outlook: Outlook, freed: Sequence[tuple[ObservedNode, int]]) -> list[Claim]:
-    """Waiting pods of others that may be given the freed cores so that the new replica no longer fits."""
+def _takers(asked: Replacement, outlook: Outlook, freed: Sequence[tuple[ObservedNode, list[int]]]) -> list[Claim]:
+    """Waiting pods of others that may be given the freed cores, so that fewer new replicas fit."""
     ours = [claim.priority for claim in outlook.claims if asked.is_own(claim) and claim.node]
     priority = min(ours, default=0) if asked.is_priority_kept else 0
     waiting = [claim for claim in _uncovered(asked, outlook) if claim.priority >= priority]
     takers: dict[tuple[str, str], Claim] = {}
     for node, cores in freed:
-        here = [c for c in waiting if may_run_on(c, node) and c.cores_on(node) <= cores]
-        if cores - sum(claim.cores_on(node) for claim in here) < asked.new.cores_on(node):
+        at_once = sorted(cores, reverse=True)[: asked.max_unavailable]
+        free = outlook.free_on(node) + sum(at_once)
+        here = [claim for claim in waiting if may_run_on(claim, node) and claim.cores_on(node) <= free]
+        taken = sum(claim.cores_on(node) for claim in here)
+        if here and _loses(asked.new.cores_on(node), node, free, taken, len(at_once)):
             takers |= {(claim.namespace, claim.name): claim for claim in here}
     return [claim for _, claim in sorted(takers.items(), key=lambda item: item[0])]
+
+
+def _loses(needed: int, node: ObservedNode, free: int, taken: int, replicas: int) -> bool:
+    """Whether so many cores less leave room for fewer replicas; of neighbors, any one less may."""
+    if needed not in (1, node.allocatable_cores):
+        return True
+    return max(0, free - taken) // needed < min(replicas, free // needed)
 
 
 def _uncovered(asked: Replacement, outlook: Outlook) -> list[Claim]:

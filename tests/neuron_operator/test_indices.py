@@ -65,14 +65,20 @@ def test_of_a_node_only_what_placement_needs_is_kept(status: dict[str, Any], rea
     labels = {"node.kubernetes.io/instance-type": "inf2.xlarge", "zone": "a"}
     allocatable = {"cpu": "4", "aws.amazon.com/neuroncore": "2"}
     body = {
-        "metadata": {"name": "n1", "resourceVersion": "1", "labels": labels},
+        "metadata": {
+            "name": "n1",
+            "resourceVersion": "1",
+            "labels": labels,
+            "annotations": {"NEURON_CORE_USAGE_MAP": "false,true", "csi.volume.kubernetes.io/nodeid": "{}"},
+        },
         "status": {**status, "allocatable": allocatable, "images": ["many"]},
     }
     assert trimmed("Node", body) == {
         "metadata": {
             "name": "n1",
             "resourceVersion": "1",
-            "labels": {"node.kubernetes.io/instance-type": "inf2.xlarge"},
+            "labels": labels,
+            "annotations": {"NEURON_CORE_USAGE_MAP": "false,true"},
         },
         "spec": {"unschedulable": False, "taints": []},
         "status": {"allocatable": {"aws.amazon.com/neuroncore": "2"}, "ready": ready},

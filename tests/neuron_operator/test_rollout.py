@@ -116,10 +116,7 @@ WINNERS = [
     pytest.param(outlook(nodes_with(2), old(), other()), "InPlace, held", id="as-large"),
     pytest.param(outlook(nodes_with(2), old(), other(cores=1)), "InPlace, held", id="smaller-breaks-it"),
     pytest.param(outlook(nodes_with(2), old(), other(cores=3)), "InPlace", id="too-large"),
-    pytest.param(outlook(nodes_with(3), old(), other(cores=1)), "InPlace", id="beside-each-other"),
-    pytest.param(
-        outlook(nodes_with(3), old(), other(cores=1), other("other-2", cores=1)), "InPlace, held", id="two-together"
-    ),
+    pytest.param(outlook(nodes_with(3), old(), other(cores=1)), "InPlace, held", id="may-part-the-neighbors"),
     pytest.param(outlook(nodes_with(2), old(), other(priority=-1)), "InPlace", id="lower-priority"),
     pytest.param(outlook(nodes_with(2), old(priority=5), other(priority=4)), "InPlace", id="lower-than-ours"),
     pytest.param(outlook(nodes_with(2), old(priority=5), other(priority=5)), "InPlace, held", id="equal-priority"),
@@ -149,6 +146,28 @@ def test_in_place_waits_while_a_pod_of_others_would_take_the_freed_cores(seen: O
         assert decision.hold.reason == "RolloutWouldLoseCores"
         assert "pod bank/" in decision.hold.message
         assert decision.look_again_s is not None
+
+
+ONE, OLD_ONE = replace(NEW, cores=1), old(cores=1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "max_unavailable", "expected"),
+    [
+        pytest.param(outlook(nodes_with(2), OLD_ONE, other(cores=1)), 1, "InPlace", id="room-for-both"),
+        pytest.param(
+            outlook(nodes_with(2), OLD_ONE, other(cores=1), other("b", cores=1)), 1, "InPlace, held", id="two-together"
+        ),
+        pytest.param(
+            outlook(nodes_with(2), OLD_ONE, old("b", cores=1), other()), 1, "InPlace", id="too-large-for-one-at-a-time"
+        ),
+        pytest.param(
+            outlook(nodes_with(2), OLD_ONE, old("b", cores=1), other()), 2, "InPlace, held", id="fits-two-at-a-time"
+        ),
+    ],
+)
+def test_all_that_is_freed_at_a_time_is_counted(seen: Outlook, max_unavailable: int, expected: str) -> None:
+    assert answer(plan_rollout(replace(ASKED, new=ONE, max_unavailable=max_unavailable), seen)) == expected
 
 
 def test_a_priority_that_the_new_pods_do_not_have_protects_nothing() -> None:
