@@ -88,8 +88,8 @@ def conditions_page() -> str:
         "# Conditions and reasons\n",
         NOTE,
         "Ready says whether the model serves; Reconciling that the operator or the cluster is still working on it;",
-        "Stalled that time won't fix it. Each has one of these reasons, and a message that says what to do next and ends with",
-        "the link to the reason's page of the [runbook](../runbook/README.md).\n",
+        "Stalled that time won't fix it. Each has one of these reasons, and a message that says what to do next and",
+        "ends with the link to the reason's page of the [runbook](../runbook/README.md).\n",
     ]
     for group, reasons in groups.items():
         lines += [f"## {group}\n", "| reason | what it means | what to do |", "|---|---|---|"]
