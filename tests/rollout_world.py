@@ -59,6 +59,9 @@ class RolloutWorld:
     def nodes(self) -> tuple[ObservedNode, ...]:
         return tuple(self._node(index) for index in range(len(self.core_counts)))
 
+    def outlook(self, key: Key) -> Outlook:
+        return Outlook(self.nodes(), claims_of(self.pods.values()), self.ledger.others(key), self.now)
+
     def free_cores(self) -> int:
         return sum(len(self._unused(index)) for index in range(len(self.core_counts)) if index not in self.down)
 
@@ -89,8 +92,7 @@ class RolloutWorld:
         known = Known(self.models[name], children, observe_pods(ours))
         plan = make_plan(known, SETTINGS)
         if plan.needs_outlook:
-            claims = claims_of(self.pods.values())
-            plan = make_plan(known, SETTINGS, Outlook(self.nodes(), claims, self.ledger.others(key), self.now))
+            plan = make_plan(known, SETTINGS, self.outlook(key))
         self.ledger.settle(key, plan.decision.promise if plan.decision else None, plan.awaited_revision)
         for change in plan.apply:
             if change.body["kind"] in self.children[name]:

@@ -1,4 +1,4 @@
-"""The command line: `run` the operator; `render`, `explain` and `crd` need no cluster.
+"""The command line: `run` the operator, `plan-rollout` on a cluster; `render`, `explain` and `crd` need none.
 
 Errors of the user end in one line a problem on stderr and exit code 1, never in a traceback.
 """
@@ -18,7 +18,7 @@ from neuron_operator import __version__, names
 from neuron_operator.api import NeuronModel
 from neuron_operator.api.problems import problems_in
 from neuron_operator.api.schema import custom_resource_definition
-from neuron_operator.errors import InvalidSpecError, OperatorError
+from neuron_operator.errors import ApiError, InvalidSpecError, OperatorError
 from neuron_operator.explanation import explanation
 from neuron_operator.manifests import as_yaml
 from neuron_operator.placement import Rejection, choose_placement
@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     render.set_defaults(command=_render)
     explain = commands.add_parser("explain", help="say where a NeuronModel may run, and why")
     explain.set_defaults(command=_explain)
-    for command in (render, explain):
+    planned = commands.add_parser("plan-rollout", help="say how a change would be rolled out on KUBECONFIG's cluster")
+    planned.set_defaults(command=_plan_rollout)
+    for command in (render, explain, planned):
         command.add_argument("-f", "--filename", required=True, help="YAML file with NeuronModels; - for stdin")
     commands.add_parser("crd", help="print the CustomResourceDefinition as YAML").set_defaults(command=_crd)
     return parser
@@ -59,7 +61,7 @@ def _run(_: argparse.Namespace) -> int:
     # Until the process has its own handlers; as the first process of a container it would otherwise not even notice.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = _settings()
-    # Only here: the other commands need neither a cluster nor the libraries that talk to one.
+    # Only here and to plan: the other commands need neither a cluster nor the libraries that talk to one.
     importlib.import_module("neuron_operator.process").run(settings)
     return 0
 
@@ -90,6 +92,16 @@ def _explain(parsed: argparse.Namespace) -> int:
     answers = [explanation(model, settings) for model in _models(parsed.filename)]
     print("\n".join(text for text, _ in answers), end="")
     return 0 if all(is_placeable for _, is_placeable in answers) else 1
+
+
+def _plan_rollout(parsed: argparse.Namespace) -> int:
+    settings, models = _settings(), _models(parsed.filename)
+    try:
+        answers = importlib.import_module("neuron_operator.survey").rehearsals(models, settings)
+    except ApiError as error:
+        raise InputError(f"the cluster can't be read: {error}") from error
+    print("\n".join(text for text, _ in answers), end="")
+    return 0 if all(can_finish for _, can_finish in answers) else 1
 
 
 def _settings() -> Settings:

@@ -62,6 +62,7 @@ class Plan:
     delete: tuple[Body, ...] = ()
     waits_for: tuple[str, ...] = ()
     needs_outlook: bool = False
+    strategy: Strategy | None = None
     decision: Decision | None = None
     awaited_revision: str = ""
 
@@ -145,6 +146,7 @@ def _compare(known: Known, frozen: Frozen, strategy: Strategy, decided: Plan) ->
         apply=tuple(apply),
         delete=(*frozen.outdated, *_orphans(known, model, wanted)),
         waits_for=tuple(waits_for),
+        strategy=strategy,
         awaited_revision=frozen.name if awaits_its_first_pod(strategy, frozen.name, known.pods) else "",
     )
 
