@@ -4,7 +4,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,8 @@ REPAIRS = 5
 # How long a model that can't be helped is watched for looks that nobody asked for, and how many there may be: one late
 # echo of each write. A loop without backoff looks hundreds of times.
 WATCHED_S, FEW_LOOKS = 4.0, 5
-OTHER_FIELD = {"spec": {"progressDeadlineSeconds": 77}}
+WRONG_DEADLINE_S = 77
+OTHER_FIELD = {"spec": {"progressDeadlineSeconds": WRONG_DEADLINE_S}}
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,89 @@ def test_a_client_that_never_stops_has_its_way_after_five_repairs(
             stop.set()
         taking.result(timeout=WAIT_S)
     assert patches(api_server, api, "deployments") == 1 + REPAIRS
+
+
+MIRROR = "mirror.example/"
+IMAGE_POINTER = "/spec/template/spec/containers/0/image"
+IMAGE_IN_CEL = "object.spec.template.spec.containers[0].image"
+
+
+def mirroring(namespace: str) -> list[Body]:
+    """A policy, as clusters with a mirror of their own have: it rewrites the image of every Deployment written.
+
+    It fails on a container without an image, as most do.
+    """
+    rule = {
+        "apiGroups": ["apps"],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": ["deployments"],
+    }
+    expression = f'[JSONPatch{{op: "replace", path: "{IMAGE_POINTER}", value: "{MIRROR}" + {IMAGE_IN_CEL}}}]'
+    once = {"name": "once", "expression": f'!{IMAGE_IN_CEL}.startsWith("{MIRROR}")'}
+    where = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    policy = {
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "matchConstraints": {"namespaceSelector": where, "resourceRules": [rule]},
+        "matchConditions": [once],
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
+    }
+    version, name = "admissionregistration.k8s.io/v1", {"metadata": {"name": f"mirror-{namespace}"}}
+    return [
+        {"apiVersion": version, "kind": "MutatingAdmissionPolicy", **name, "spec": policy},
+        {
+            "apiVersion": version,
+            "kind": "MutatingAdmissionPolicyBinding",
+            **name,
+            "spec": {"policyName": name["metadata"]["name"]},
+        },
+    ]
+
+
+@pytest.fixture
+def mirror(api_server: ControlPlane, api: Api) -> Iterator[None]:
+    """The policy, in force."""
+    manifests = yaml.safe_dump_all(mirroring(api.namespace))
+    api_server.kubectl("apply", "--filename", "-", given=manifests)
+    container = {"name": "runtime", "image": "example.com/any:1"}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    probe = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "probe"}, "spec": spec}
+    deadline = time.monotonic() + WAIT_S
+    while not IMAGE.read(api.try_create("deployments", probe).json()).startswith(MIRROR):
+        assert time.monotonic() < deadline, "the policy is not in force"
+        time.sleep(0.1)
+    yield
+    api_server.kubectl("delete", "--filename", "-", given=manifests)
+
+
+def wait_for_a_look(operator: OperatorProcess, since: float) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while operator.metric(RECONCILES) <= since:
+        assert time.monotonic() < deadline, operator.log.read_text()
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("mirror")
+def test_what_admission_rewrites_is_given_up_and_the_object_can_still_be_written(
+    api_server: ControlPlane, operator: OperatorProcess, api: Api
+) -> None:
+    settled(api, model())
+    for turn in range(REPAIRS + 2):
+        looks = operator.metric(RECONCILES)
+        api.merge("deployments", "sentiment", {"metadata": {"annotations": {"note": f"something else {turn}"}}})
+        wait_for_a_look(operator, looks)
+    told = api.wait_for("neuronmodels", "sentiment", is_told)
+    words = f"Admission (a webhook or policy) changes {IMAGE.path} of Deployment sentiment"
+    assert condition(told, "ChildConflict")["message"].startswith(words)
+    api.merge("deployments", "sentiment", OTHER_FIELD)
+    repaired = api.wait_for(
+        "deployments", "sentiment", lambda body: body["spec"]["progressDeadlineSeconds"] != WRONG_DEADLINE_S
+    )
+    assert IMAGE.read(repaired).startswith(MIRROR)
+    settled_writes = 1 + REPAIRS + 1
+    assert patches_once_there_are(settled_writes, api_server, api, "deployments") == settled_writes
 
 
 def autoscaler(target: Body) -> Body:
