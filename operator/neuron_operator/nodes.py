@@ -38,6 +38,7 @@ class NodeWatch:
         self._nudge: asyncio.TimerHandle | None = None
         self._ledger = Ledger()
         self._claims: tuple[Claim, ...] | ApiError = ()
+        self._read_nodes: set[str] = set()
         self._read_at = self._outdated_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -60,11 +61,12 @@ class NodeWatch:
 
     async def outlook(self, key: Key, clock: Callable[[], datetime]) -> Outlook:
         """What a rollout of the model is planned on. Nothing may be awaited until `settle` has noted its outcome."""
-        claims = await self._read_claims(self._neuron_nodes())
-        # A promise ends when its pod is seen on a node, which what was read before does not show.
-        while self._read_at <= self._outdated_at:
-            claims = await self._read_claims(self._neuron_nodes())
-        return Outlook(self._neuron_nodes(), claims, self._ledger.others(key), clock())
+        while True:
+            nodes = self._neuron_nodes()
+            claims = await self._read_claims(nodes)
+            # A promise ends when its pod is seen on a node, which what was read before does not show.
+            if self._read_at > self._outdated_at:
+                return Outlook(nodes, claims, self._ledger.others(key), clock())
 
     def settle(self, key: Key, decision: Decision | None, awaited_revision: str) -> None:
         """Note the cores that a surge was promised, or that its pod is no longer awaited."""
@@ -101,11 +103,14 @@ class NodeWatch:
 
     async def _read_claims(self, nodes: Sequence[ObservedNode]) -> tuple[Claim, ...]:
         """Of the pods on these nodes and of those that have none yet."""
+        names = {node.name for node in nodes if node.allocatable_cores}
         async with self._reading:
-            if self._read_at <= self._outdated_at or _now() - self._read_at > KEPT_S:
+            is_outdated = self._read_at <= self._outdated_at or _now() - self._read_at > KEPT_S
+            # A node that has only now told of its cores may have pods on them already.
+            if is_outdated or not names <= self._read_nodes:
                 # From its start: what changes while it is read may not be in it.
-                self._read_at = _now()
-                self._claims = await self._ask([node.name for node in nodes if node.allocatable_cores])
+                self._read_at, self._read_nodes = _now(), names
+                self._claims = await self._ask(sorted(names))
         if isinstance(self._claims, ApiError):
             raise self._claims
         return self._claims

@@ -295,3 +295,16 @@ async def test_a_deleted_model_gives_its_promise_back() -> None:
     await world.reconcile("one")
     await world.reconcile("two")
     assert world.rollout("two")[0] == "Surge"
+
+
+async def test_a_node_that_came_since_the_last_read_is_not_taken_for_empty() -> None:
+    world = World()
+    world.has_nodes(2)
+    for name, node in (("one", "n1"), ("two", "n2")):
+        await world.serves(name, node)
+        world.edit(name)
+    await world.reconcile("one")
+    world.has_nodes(3)
+    world.has_pod("other", "n3")
+    await world.reconcile("two")
+    assert world.rollout("two")[0] == "InPlace"
