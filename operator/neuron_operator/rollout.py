@@ -120,7 +120,7 @@ def plan_rollout(asked: Replacement, outlook: Outlook) -> Decision:
     freed = _freed(asked, outlook)
     if not any(outlook.free_on(node) + max(cores) >= asked.new.cores_on(node) for node, cores in freed):
         why += "; the cores of an old replica would not let a new one run either, so the old version goes on serving"
-        return Decision("Surge", 1, 0, why, look_again_s=HELD_LOOK_S)
+        return Decision("Surge", 1, 0, why, look_again_s=HELD_LOOK_S if asked.unschedulable_since else None)
     takers = [] if asked.is_loss_accepted else _takers(asked, outlook, freed)
     in_place = Decision("InPlace", 0, asked.max_unavailable, f"{why}{_downtime(asked)}")
     return _held(in_place, asked, takers) if takers else in_place
@@ -153,7 +153,7 @@ def _spare_node(asked: Replacement, outlook: Outlook) -> tuple[ObservedNode | No
     known = [node for node in fitting if gives_neighbors(node, asked.new.cores_on(node))]
     if not known:
         return None, f"{_cores(asked.new)} are free on {fitting[0].name}, but are not known to be neighbors"
-    rivals = sorted(_rivals(asked, outlook, known), reverse=True)
+    rivals = _rivals(asked, outlook, known)
     budget, taken = sum(rivals), 0
     for price in sorted(_price(asked, outlook, node) for node in known):
         budget -= price

@@ -35,14 +35,15 @@ class Rollout:
         |------------------------------------------------------|---------------|
         | a mode other than Auto                               | the mode      |
         | decided before for this template                     | what it was   |
-        | no replica of another template holds any cores       | in place      |
+        | no replica is wanted, or none holds cores that is of | in place      |
+        | another template                                     |               |
         | otherwise                                            | none          |
         """
         mode = self.model.spec.rollout.mode
         if mode != "Auto":
             return mode
         recorded = recorded_strategy(self.deployment, self.frozen.name)
-        return recorded or (None if self._replaced else "InPlace")
+        return recorded or (None if self._replaced and self.model.spec.desired_replicas else "InPlace")
 
     @property
     def is_to_be_planned(self) -> bool:

@@ -172,6 +172,14 @@ async def test_scaling_plans_nothing_and_a_mode_of_the_user_reads_nothing(world:
     assert world.rollout() == ("InPlace", 0, 2)
 
 
+async def test_a_change_of_a_model_that_is_suspended_with_it_replaces_nothing(world: World) -> None:
+    world.has_pod("other", "", **unschedulable(NOW))
+    world.edit(**NEXT, suspend=True)
+    assert [c for c in await world.reconcile() if c[0] == "list_pods_on"] == []
+    assert world.deployment()["spec"]["replicas"] == 0
+    assert world.ready()["reason"] == "Suspended"
+
+
 async def test_two_rollouts_at_once_do_not_count_on_the_same_cores() -> None:
     world = World()
     world.has_nodes(3)
