@@ -1,11 +1,16 @@
-// kstatus prints what kstatus, the library that Flux and kpt wait with, makes of objects.
+// kstatus prints what GitOps tools make of objects, each by the library that it uses itself.
 //
-// Standard input is a stream of objects as JSON. Each gets one line of JSON: kind, name, status and message.
+// Usage: kstatus [-argo FILE | -flux FILE]
+//
+// Standard input is a stream of objects as JSON. Each gets one line of JSON: kind, name, status and message. Without a
+// flag they are judged by kstatus; with one by the file's Lua script, as Argo CD runs it, or by its expressions in CEL
+// (a JSON object with inProgress, failed and current), as Flux does.
 package main
 
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,20 +20,49 @@ import (
 )
 
 type verdict struct {
-	Kind    string        `json:"kind"`
-	Name    string        `json:"name"`
-	Status  status.Status `json:"status"`
-	Message string        `json:"message"`
+	Kind    string `json:"kind"`
+	Name    string `json:"name"`
+	Status  string `json:"status"`
+	Message string `json:"message"`
 }
 
+// judge says status and message of one object.
+type judge func(*unstructured.Unstructured) (string, string, error)
+
 func main() {
-	if err := judge(os.Stdin, os.Stdout); err != nil {
+	argo := flag.String("argo", "", "Lua script of a health check of Argo CD")
+	flux := flag.String("flux", "", "JSON of an entry of healthCheckExprs of Flux")
+	flag.Parse()
+	one, err := chosen(*argo, *flux)
+	if err == nil {
+		err = tell(one, os.Stdin, os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "kstatus:", err)
 		os.Exit(1)
 	}
 }
 
-func judge(in io.Reader, out io.Writer) error {
+func chosen(argo, flux string) (judge, error) {
+	switch {
+	case argo != "":
+		return argoJudge(argo)
+	case flux != "":
+		return fluxJudge(flux)
+	default:
+		return kstatusJudge, nil
+	}
+}
+
+func kstatusJudge(object *unstructured.Unstructured) (string, string, error) {
+	result, err := status.Compute(object)
+	if err != nil {
+		return "", "", err
+	}
+	return result.Status.String(), result.Message, nil
+}
+
+func tell(one judge, in io.Reader, out io.Writer) error {
 	decoder, encoder := json.NewDecoder(in), json.NewEncoder(out)
 	for {
 		var content json.RawMessage
@@ -42,12 +76,11 @@ func judge(in io.Reader, out io.Writer) error {
 		if err := object.UnmarshalJSON(content); err != nil {
 			return err
 		}
-		result, err := status.Compute(object)
+		status, message, err := one(object)
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
 		}
-		told := verdict{object.GetKind(), object.GetName(), result.Status, result.Message}
-		if err := encoder.Encode(told); err != nil {
+		if err := encoder.Encode(verdict{object.GetKind(), object.GetName(), status, message}); err != nil {
 			return err
 		}
 	}

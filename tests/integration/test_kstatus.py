@@ -3,6 +3,7 @@
 The controllers are real; the tests write the pods' status, as a kubelet would.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from integration.api_client import Api, Body, condition, has_reason
 from integration.control_plane import ControlPlane
-from integration.kstatus import Verdict, verdicts
+from integration.kstatus import Verdict, argo_options, flux_options, verdicts
 from integration.models import model, settled
 from integration.operator_process import OperatorProcess
 
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("controlled_opera
 LONG_AGO = "2020-01-01T00:00:00Z"
 FINALIZER = "example.com/held-by-the-test"
 SPEC: Body = {"replicas": 1}
+IN_ARGO_CD = {"InProgress": "Progressing", "Current": "Healthy", "Failed": "Degraded"}
 IMPOSSIBLE: Body = {"placement": {"instanceTypes": ["inf2.6xlarge"]}}
 
 
@@ -33,7 +35,18 @@ def stopped(operator: OperatorProcess) -> Iterator[None]:
 
 
 def verdict(control_plane: ControlPlane, body: Body) -> Verdict:
-    return verdicts(control_plane.binaries, body)[0]
+    """Of kstatus; the scripts of docs/gitops.md have to agree, but for deletion, which is the tools' own business."""
+    binaries, folder = control_plane.binaries, control_plane.folder
+    found = verdicts(binaries, body)[0]
+    if found.status == "Terminating":
+        return found
+    flux = verdicts(binaries, body, options=flux_options(folder))[0]
+    argo = verdicts(binaries, body, options=argo_options(folder))[0]
+    expected = "Suspended" if has_reason("Suspended")(body) else IN_ARGO_CD[found.status]
+    assert (flux.status, argo.status) == (found.status, expected)
+    if body["status"]["observedGeneration"] == body["metadata"]["generation"]:
+        assert argo.message == condition(body)["message"]
+    return found
 
 
 def set_pod_status(api: Api, **status: Any) -> None:
@@ -180,3 +193,22 @@ def test_a_model_that_is_being_deleted_is_terminating(controlled_api: Api, contr
     assert verdict(controlled_api_server, leaving).status == "Terminating"
     controlled_api.merge("neuronmodels", "sentiment", {"metadata": {"finalizers": None}})
     controlled_api.wait_until_gone("neuronmodels", "sentiment")
+
+
+def test_replicas_that_are_handed_over_stay_when_they_leave_git(
+    controlled_api: Api, controlled_api_server: ControlPlane
+) -> None:
+    def apply(manager: str, body: Body) -> None:
+        where = ("--namespace", controlled_api.namespace, "--filename", "-")
+        as_gitops = ("--server-side", "--force-conflicts", f"--field-manager={manager}")
+        controlled_api_server.kubectl("apply", *as_gitops, *where, given=json.dumps(body))
+
+    in_git = model(replicas=3)
+    apply("kustomize-controller", in_git)
+    apply("handover", {**in_git, "spec": {"replicas": 3}})
+    del in_git["spec"]["replicas"]
+    apply("kustomize-controller", in_git)
+    assert controlled_api.get("neuronmodels", "sentiment")["spec"]["replicas"] == 3
+    controlled_api.merge("neuronmodels", "sentiment/scale", {"spec": {"replicas": 5}})
+    apply("kustomize-controller", in_git)
+    assert controlled_api.get("neuronmodels", "sentiment")["spec"]["replicas"] == 5

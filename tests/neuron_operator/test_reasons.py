@@ -306,3 +306,20 @@ def test_a_long_cause_is_cut_and_neither_the_next_step_nor_the_link() -> None:
     assert told.startswith("xxx")
     assert told.endswith(f"x… (pod pod-1, container runtime). Trace it again. Runbook: {URL}/ModelLoadFailed.")
     assert 700 < len(told) <= 1024
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(
+            failure_of(pod("pod-1", container(state=waiting("CreateContainerConfigError", LONG)))), id="a-kubelet"
+        ),
+        pytest.param(
+            failure_of(of=deployment(conditions=(condition("ReplicaFailure", "True", message=LONG),))), id="a-policy"
+        ),
+        pytest.param(failure_of(failed_pod("pod-1", "Evicted", LONG), of=SHORT), id="a-node"),
+    ],
+)
+def test_what_the_cluster_says_at_length_fits_the_status(found: Failure) -> None:
+    assert len(found.message) <= 1024
+    assert found.hint in found.sentence
