@@ -91,6 +91,7 @@ def test_value_changes_what_it_names(values: dict[str, Any], kind: str, path: st
         ({"runtime.imagePullPolicy": "Never"}, "NEURON_OPERATOR_RUNTIME_IMAGE_PULL_POLICY", "Never"),
         ({"neuron.schedulerName": "neuron"}, "NEURON_OPERATOR_SCHEDULER_NAME", "neuron"),
         ({"logLevel": "debug"}, "NEURON_OPERATOR_LOG_LEVEL", "debug"),
+        ({"runbookUrl": "https://wiki.example/nm"}, "NEURON_OPERATOR_RUNBOOK_URL", "https://wiki.example/nm"),
         ({"env": [{"name": "HTTPS_PROXY", "value": "http://proxy"}]}, "HTTPS_PROXY", "http://proxy"),
     ],
 )

@@ -23,6 +23,8 @@ def test_children_go_with_their_owner_and_none_comes_back(controlled_api: Api, p
     controlled_api.wait_until_gone("neuronmodels", "sentiment")
     for plural in CHILDREN:
         controlled_api.wait_until_gone(plural, "sentiment")
+    for revision in controlled_api.every("controllerrevisions"):
+        controlled_api.wait_until_gone("controllerrevisions", revision["metadata"]["name"])
     settled(controlled_api, model("later"))
     assert [body["metadata"]["name"] for plural in CHILDREN for body in controlled_api.every(plural)] == ["later"] * 3
     names = [revision["metadata"]["name"] for revision in controlled_api.every("controllerrevisions")]

@@ -40,7 +40,8 @@ class NeuronModelStatus(ApiModel):
         default=-1, description="Generation of the spec that this status speaks of; -1 before the operator looked."
     )
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16), shapes.Unique(("type",))] = Field(
-        default=(), description="Ready, Reconciling and Stalled."
+        default=(),
+        description="Ready, Reconciling and Stalled; ChildConflict and ConflictingAutoscaler while they hold.",
     )
     replicas: int = Field(default=0, description="Pods that exist.")
     ready_replicas: int = Field(default=0, description="Pods that serve.")
