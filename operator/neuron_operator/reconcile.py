@@ -56,22 +56,12 @@ class Reconciler:
         return min((look_s for look_s in looks if look_s is not None), default=None)
 
     def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:
-        deployment = observe_deployment(self.indices.get("Deployment", key))
-        pods = observe_pods(self.indices.of_model("Pod", key))
+        live, scaling = self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)
+        deployment, pods = observe_deployment(live), observe_pods(self.indices.of_model("Pod", key))
         conflicts = self.writer.contention.conflicts(key, body["metadata"].get("generation", 0), self.clock())
-        autoscalers = conflicting_autoscalers(
-            self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)
-        )
-        return Situation(
-            body,
-            plan,
-            deployment,
-            pods,
-            refusal=refusal,
-            conflicts=conflicts,
-            autoscalers=autoscalers,
-            runbook_url=self.settings.runbook_url,
-        )
+        autoscalers, url = conflicting_autoscalers(live, scaling), self.settings.runbook_url
+        seen = Situation(body, plan, deployment, pods, refusal=refusal, conflicts=conflicts, runbook_url=url)
+        return replace(seen, autoscalers=autoscalers)
 
     async def _find_failure(self, situation: Situation, placement: Placement) -> Failure | None:
         capacity = await self.nodes.capacity() if situation.waits_for_a_node else Capacity()
