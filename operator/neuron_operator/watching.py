@@ -37,6 +37,8 @@ LONGEST_PAUSE_S: Final = 30.0
 GOOD_WATCH_S: Final = 60.0
 # A service account's token lives for an hour; logging in again this often costs one read of a file.
 LOGIN_AGAIN: Final = timedelta(minutes=5)
+# Whoever is refused with a token asks for another at once, and gets the same as long as there is no newer one.
+LOGIN_PAUSE_S: Final = 2.0
 SELECTORS: Final[Mapping[str, str]] = {
     **dict.fromkeys(WATCHED, LABEL_MODEL), KIND: "", "Node": "", HPA: "", LEASE: LABEL_ELECTOR
 }  # fmt: skip
@@ -61,9 +63,13 @@ async def watch(
 async def _run_kopf(cluster: ApiCluster, feed: Feed, identity: str, take_signals: Callable[[], None]) -> None:
     registry = kopf.OperatorRegistry()
     register(registry, feed)
+    logged_in_at = float("-inf")
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:
+        nonlocal logged_in_at
+        await asyncio.sleep(logged_in_at + LOGIN_PAUSE_S - _now())
+        logged_in_at = _now()
         found = await cluster.credentials()
         return kopf.ConnectionInfo(
             server=found.server,

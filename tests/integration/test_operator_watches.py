@@ -16,6 +16,7 @@ from integration.control_plane import ControlPlane
 from integration.faulty_proxy import FaultyProxy
 from integration.models import model, settled
 from integration.operator_process import OperatorProcess
+from neuron_operator.watching import LOGIN_PAUSE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -213,3 +214,16 @@ def test_a_partition_is_waited_out_alive_and_healed_without_a_storm(
     writes = writes_in(api_server, api.namespace)
     assert len(writes) == len(WRITTEN) * len(["before", "meanwhile"])
     assert set(writes.values()) == {1}
+
+
+def test_a_refused_login_is_repeated_without_haste_and_survived(
+    proxy: FaultyProxy, operator: OperatorProcess, api: Api
+) -> None:
+    refusals = proxy.refuse("GET", "pods", 401, 3)
+    proxy.inject("pods", failure(410, "too old resource version"))
+    wait_until(lambda: refusals.left == 0 and proxy.passed("GET", "pods")[-1].status == 200, "a list")
+    settled(api, model())
+    refused = [answer.at_s for answer in proxy.passed("GET", "pods") if answer.status == 401]
+    # Between the logins it is the whole pause; requests take time of their own.
+    assert refused[2] - refused[1] >= LOGIN_PAUSE_S / 2
+    assert operator.process.poll() is None
