@@ -50,7 +50,7 @@ class _Connection:
 def steady_load(host: str, model: str, least_answers: int) -> Iterator[Load]:
     """Load from before the block until it is over and `least_answers` have come."""
     load = Load(host, model)
-    thread = threading.Thread(target=lambda: asyncio.run(_run(load, least_answers)), name="steady load")
+    thread = threading.Thread(target=_drive, args=(load, least_answers), name="steady load")
     thread.start()
     try:
         yield load
@@ -59,6 +59,13 @@ def steady_load(host: str, model: str, least_answers: int) -> Iterator[Load]:
     finally:
         load.stopping.set()
         thread.join()
+
+
+def _drive(load: Load, least_answers: int) -> None:
+    try:
+        asyncio.run(_run(load, least_answers))
+    finally:
+        load.enough.set()
 
 
 async def _run(load: Load, least_answers: int) -> None:
@@ -78,7 +85,7 @@ async def _client(load: Load, name: str, least_answers: int, *, keeps: bool, del
         try:
             async with asyncio.timeout(PATIENCE_S):
                 connection = await _ask(load, name, connection)
-        except (OSError, EOFError, TimeoutError, ValueError) as error:
+        except (OSError, EOFError, LookupError, ValueError) as error:
             load.fail(name, f"{type(error).__name__} {error} after {time.monotonic() - started:.2f} s")
             connection = None
         took_s = time.monotonic() - started
@@ -103,10 +110,11 @@ async def _ask(load: Load, name: str, connection: _Connection | None) -> _Connec
     try:
         connection.writer.write(_request(load))
         status, closes, body = await _read_answer(connection.reader)
+        is_right = status == 200 and json.loads(body)["outputs"][0]["shape"] == [1, 2]
     except BaseException:
         connection.writer.close()
         raise
-    if status == 200 and json.loads(body)["outputs"][0]["shape"] == [1, 2]:
+    if is_right:
         load.answered += 1
     else:
         load.fail(name, f"{status} {body.decode(errors='replace')}")
