@@ -120,7 +120,10 @@ def test_the_message_of_the_fetch_container_is_told_and_remembered_after_recover
     fetch = container_status("fetch", state={"waiting": waiting}, lastState={"terminated": ended})
     create_pod(api, "sentiment-1", phase="Pending", initContainerStatuses=[fetch])
     failing = api.wait_for("neuronmodels", "sentiment", has_reason("ArtifactNotFound"))
-    assert condition(failing)["message"] == "no model.json at URI (pod sentiment-1, container fetch). Correct it."
+    assert condition(failing)["message"] == (
+        "no model.json at URI (pod sentiment-1, container fetch). Correct it. "
+        "Runbook: https://neuron-serving.dev/runbook/ArtifactNotFound."
+    )
     assert failing["status"]["lastFailure"]["exitCode"] == 3
     ready = [{"type": kind, "status": "True", "lastTransitionTime": now()} for kind in ("Ready", "ContainersReady")]
     done = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now(), "finishedAt": now()}}
