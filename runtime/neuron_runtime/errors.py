@@ -8,7 +8,7 @@ RuntimeServingError
 │   └── RefusedPayloadError   400  exactly this input crashed two workers a while ago
 ├── BodyTooLateError          408  the body did not arrive in time; ends the connection
 ├── QueueFullError            429  no room in the queue; carries Retry-After
-├── NotReadyError             503  loading, draining, or no worker alive
+├── NotReadyError             503  loading, draining, or no worker alive that is worth waiting for
 ├── DeadlineExceededError     504  not answered in time; never computed if it was still queued
 ├── InferenceFailedError      500  this request's own execution failed or crashed its worker twice
 └── ClientGoneError           499  the client left; recorded, never sent

@@ -114,6 +114,13 @@ class Pool:
         """Cores that are not given up, whether or not their worker is ready now."""
         return sum(not core.is_given_up for core in self._cores)
 
+    def is_replacing(self) -> bool:
+        """Whether a worker that was well is about to be there again, so that requests may wait for it: readiness, which
+        is false meanwhile, reaches the clients seconds later. One that keeps ending is not waited for."""
+        return not self.failed.done() and any(
+            core.was_ready and not core.is_given_up and core.history.failures <= 1 for core in self._cores
+        )
+
     async def _keep(self, core: Core) -> None:
         while not self._is_stopping:
             core.worker = WorkerProcess(self._start, core.environment, self._deadlines, self)

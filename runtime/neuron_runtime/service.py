@@ -42,8 +42,9 @@ class Service:
         return readiness(self.pool.states(), is_draining=self.is_draining)
 
     def check_admittable(self) -> None:
-        """Refuse before the body is read: no worker, or no room for even one row. A draining pod still answers."""
-        if not self.batcher.has_worker:
+        """Refuse before the body is read: no worker now or soon, or no room for even one row. A draining pod still
+        answers."""
+        if not self.batcher.has_worker and not self.pool.is_replacing():
             raise NotReadyError(f"the model cannot be served now: {self.readiness().reason}")
         self.admission.check_room()
 

@@ -93,12 +93,37 @@ def test_readiness_is_false_while_no_worker_is_left_and_true_when_one_is_back(tm
         os.kill(server.worker_pids()[0], signal.SIGKILL)
         wait_until(lambda: server.get_status("/v2/health/ready") == 503)
 
-        assert ask_simulated(server).status_code == 503
         assert server.get_status("/v2/health/live") == 200
         assert server.metric("neuron_model_ready") == 0
         gate.open()
         server.wait_ready()
         assert ask_simulated(server).status_code == 200
+
+
+def test_requests_wait_for_the_one_that_replaces_the_only_worker(tmp_path: Path) -> None:
+    gate = WorkerGate(tmp_path)
+    with ready(*SIMULATED, "--cores", "1", environment=gate.environment) as server:
+        gate.close()
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        wait_until(lambda: server.get_status("/v2/health/ready") == 503)
+        with asking(server, 3) as answers:
+            wait_until(lambda: server.metric("neuron_model_queue_rows") == 3)
+            gate.open()
+            assert [answer.result().status_code for answer in answers] == [200] * 3
+
+
+def test_a_worker_that_keeps_ending_is_not_waited_for(tmp_path: Path) -> None:
+    gate = WorkerGate(tmp_path)
+    with ready(*SIMULATED, "--cores", "1", environment=gate.environment) as server:
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        wait_until(lambda: server.metric("neuron_model_worker_restarts_total") == 1)
+        server.wait_ready()
+        gate.close()
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        wait_until(lambda: server.metric("neuron_model_worker_restarts_total") == 2)
+
+        assert ask_simulated(server).status_code == 503
+        gate.open()
 
 
 def test_one_of_two_workers_keeps_the_server_ready(tmp_path: Path) -> None:
