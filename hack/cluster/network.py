@@ -50,6 +50,7 @@ def create(settings: Settings) -> None:
         if not _exists(node.bridge):
             _ip("link", "add", node.bridge, "type", "bridge")
         _ip("addr", "replace", f"{node.address}/24", "dev", node.bridge)
+        _hold_address(node.bridge)
         _ip("link", "set", node.bridge, "up")
     _ip("route", "replace", SERVICE_RANGE, "dev", NODES[0].bridge, "src", GATEWAY)
     _ip("route", "replace", "unreachable", POD_RANGE)
@@ -66,6 +67,12 @@ def remove() -> None:
             _ip("link", "delete", node.bridge)
     # Routes through a bridge went with it; the unreachable one belongs to no link.
     attempt("ip", "route", "delete", "unreachable", POD_RANGE)
+
+
+def _hold_address(bridge: str) -> None:
+    """A bridge that was never given an address takes the lowest of its ports': with a pod that comes or goes it becomes
+    another, and the node's other pods send into the void until they have asked again who the gateway is."""
+    _ip("link", "set", bridge, "address", Path("/sys/class/net", bridge, "address").read_text().strip())
 
 
 def _exists(link: str) -> bool:

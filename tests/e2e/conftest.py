@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from cluster import commands, targets
-from cluster.settings import NODES
 from demo import installation, store
 from demo.kube import CommandError, Kube
 from e2e import bundles
@@ -37,8 +35,6 @@ def kube() -> Iterator[Kube]:
     """The running product. A cluster that was up before stays up; one started here is taken down again."""
     was_up = installation.ask("cluster", "status", "--quiet") == "up"
     installation.tool("cluster", "up")
-    if targets.chosen() == "local":
-        _hold_bridge_addresses()
     installation.load_images()
     cluster = installation.connect()
     if was_up:
@@ -48,14 +44,6 @@ def kube() -> Iterator[Kube]:
     yield cluster
     if not was_up:
         installation.tool("cluster", "down")
-
-
-def _hold_bridge_addresses() -> None:
-    """A bridge that was never given an address takes the lowest of its ports': with a pod that comes or goes it becomes
-    another, and the node's other pods send into the void until they have asked who the gateway is."""
-    for node in NODES:
-        address = Path("/sys/class/net", node.bridge, "address").read_text().strip()
-        commands.run("ip", "link", "set", node.bridge, "address", address)
 
 
 def _require_free_cores(cluster: Kube) -> None:
