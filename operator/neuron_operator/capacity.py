@@ -14,6 +14,9 @@ from neuron_operator.catalog import CATALOG
 from neuron_operator.changes import parse_quantity
 from neuron_operator.observe import ObservedNode
 from neuron_operator.placement import Placement
+from neuron_operator.taints import in_words, untolerated
+
+TAINTS_TOLD = 3
 
 CORES_PER_DEVICE = {instance_type.name: instance_type.cores_per_device for instance_type in CATALOG}
 
@@ -78,11 +81,7 @@ def explain_unschedulable(placement: Placement, capacity: Capacity, waiting: int
     elif not any(_free(node, capacity) >= placement.neuron_cores for node in usable):
         return _too_few_cores(placement, waiting, _free_by_type(usable, capacity, placement.neuron_cores))
     if "untolerated taint" in scheduler_message:
-        return Shortage(
-            Reason.TAINT_NOT_TOLERATED,
-            f"No node can take {_pods(waiting)}: {scheduler_message}",
-            "Add the taint to spec.placement.tolerations, or remove it from the nodes meant for models.",
-        )
+        return _tainted(placement, usable, waiting, scheduler_message)
     return Shortage(
         Reason.UNSCHEDULABLE,
         f"The scheduler finds no node for {_pods(waiting)}: {scheduler_message}",
@@ -117,6 +116,17 @@ def _too_few_cores(placement: Placement, waiting: int, free: str) -> Shortage:
         f"{_pods(waiting)} without a node: each asks for {_cores(placement.neuron_cores)} on one node"
         f"{'; ' + free if free else ''}.",
         "Scale down or delete another model, or add a node.",
+    )
+
+
+def _tainted(placement: Placement, nodes: Sequence[ObservedNode], waiting: int, scheduler_message: str) -> Shortage:
+    """The scheduler counts the nodes; which taints they have, the nodes say."""
+    found = {in_words(taint) for node in nodes for taint in untolerated(node.taints, placement.tolerations)}
+    named = f"; not tolerated: {', '.join(sorted(found)[:TAINTS_TOLD])}" if found else ""
+    return Shortage(
+        Reason.TAINT_NOT_TOLERATED,
+        f"No node can take {_pods(waiting)}: {scheduler_message.rstrip('. ')}{named}.",
+        "Add the taint to spec.placement.tolerations, or remove it from the nodes meant for models.",
     )
 
 

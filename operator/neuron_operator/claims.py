@@ -6,14 +6,13 @@ it. Only what the Neuron scheduling turns on is looked at: host cpu and memory m
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from neuron_operator import names
 from neuron_operator.capacity import CORES_PER_DEVICE, requests_of
 from neuron_operator.observe import ObservedNode
 from neuron_operator.revisions import revision_of
-
-HOLDS_OFF: Final = ("NoSchedule", "NoExecute")
+from neuron_operator.taints import untolerated
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,7 @@ def may_run_on(claim: Claim, node: ObservedNode) -> bool:
         node.is_usable
         and all(node.labels.get(key) == value for key, value in claim.node_selector.items())
         and (claim.node_terms is None or any(_matches(term, node) for term in claim.node_terms))
-        and all(
-            any(_tolerates(toleration, taint) for toleration in claim.tolerations)
-            for taint in node.taints
-            if taint.get("effect") in HOLDS_OFF
-        )
+        and not untolerated(node.taints, claim.tolerations)
     )
 
 
@@ -112,14 +107,6 @@ def _is_gated(pod: Mapping[str, Any]) -> bool:
 def _scheduled(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     conditions: Sequence[Mapping[str, Any]] = pod.get("status", {}).get("conditions", ())
     return next((condition for condition in conditions if condition["type"] == "PodScheduled"), {})
-
-
-def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    return (
-        toleration.get("key", "") in ("", taint["key"])
-        and toleration.get("effect", "") in ("", taint["effect"])
-        and (toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", ""))
-    )
 
 
 def _matches(term: Mapping[str, Any], node: ObservedNode) -> bool:

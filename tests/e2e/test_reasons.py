@@ -53,7 +53,7 @@ FAILS_LATE = (
     Case("ModelLoadFailed", {"artifact": stored("unloadable")}, "container runtime"),
     Case("CrashLoop", {"pod": {"containers": [EXITS]}}, "exit code 3"),
 )
-TAINTED = Case("TaintNotTolerated", {}, "untolerated taint")
+TAINTED = Case("TaintNotTolerated", {}, "not tolerated: ")
 NO_PLUGIN = Case("DevicePluginMissing", {}, "device plugin")
 # These never have a node or even a pod.
 NOT_PLACED = (

@@ -273,6 +273,17 @@ def test_a_pod_without_a_node(nodes: Capacity, said: str, reason: str) -> None:
     assert failure_of(unschedulable_pod(message=said), capacity=nodes).reason == reason
 
 
+def test_a_taint_is_named_though_the_scheduler_only_counts_it() -> None:
+    taints = [
+        {"key": "team", "value": "search", "effect": "NoSchedule"},
+        {"key": "aws.amazon.com/neuron", "effect": "NoSchedule"},
+        {"key": "spot", "effect": "PreferNoSchedule"},
+    ]
+    said = "0/1 nodes are available: 1 node(s) had untolerated taint(s). preemption: 0/1 are available."
+    found = failure_of(unschedulable_pod(message=said), capacity=capacity(node(spec={"taints": taints})))
+    assert found.message.endswith("are available; not tolerated: team=search:NoSchedule.")
+
+
 def test_too_few_cores_says_how_many_are_asked_free_and_missing() -> None:
     nodes = capacity(node("n1"), node("n2"), used={"n1": Requests(cores=1), "n2": Requests(cores=2)})
     found = failure_of(unschedulable_pod("a"), unschedulable_pod("b"), capacity=nodes)
