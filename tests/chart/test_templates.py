@@ -39,6 +39,7 @@ def kinds(manifests: list[Manifest]) -> set[str]:
     ("values", "kind", "path", "expected"),
     [
         ({}, "Deployment", f"{OPERATOR}.image", "docker.io/neuron-serving/operator:0.1.0"),
+        ({}, "Deployment", "spec.strategy", {"type": "Recreate"}),
         ({"image.repository": "r/op", "image.tag": "7"}, "Deployment", f"{OPERATOR}.image", "r/op:7"),
         ({"image.repository": "r/op", "image.digest": DIGEST}, "Deployment", f"{OPERATOR}.image", f"r/op@{DIGEST}"),
         ({"image.pullPolicy": "Always"}, "Deployment", f"{OPERATOR}.imagePullPolicy", "Always"),

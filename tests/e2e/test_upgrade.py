@@ -72,6 +72,11 @@ def images(world: World, name: str) -> set[str]:
     return {container["image"] for pod in world.pods(name) for container in pod["spec"]["containers"]}
 
 
+def conditions(world: World, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = world.kube.get("neuronmodel", name, world.namespace)["status"]["conditions"]
+    return found
+
+
 def wait_until_seen(world: World, name: str, deadline_s: int) -> None:
     """Change what no pod is made of, and wait until the running operator has brought it to the Deployment."""
     world.patch(name, {"rollout": {"progressDeadlineSeconds": deadline_s}})
@@ -103,6 +108,12 @@ def test_an_upgrade_restarts_nothing_and_the_next_change_adopts_it(
     assert operator_images(kube) == {installation.OPERATOR_IMAGE}
     assert releases.known_fields(kube) > old_fields
     assert {name: running(world, name) for name in MODELS} == before
+    # Two versions that write in turns would be each other's rival.
+    assert {condition["type"] for name in MODELS for condition in conditions(world, name)} == {
+        "Ready",
+        "Reconciling",
+        "Stalled",
+    }
 
     world.patch("changes", {"serving": {"maxBatchSize": 1}})
     world.wait_until_settled("changes")
