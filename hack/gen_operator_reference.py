@@ -1,4 +1,4 @@
-"""Write docs/reference/{crd,conditions,operator-settings}.md from the operator's types.
+"""Write docs/reference/{crd,conditions,operator-settings,operator-metrics}.md from the operator's types.
 
 Usage: python hack/gen_operator_reference.py [--check]   (--check writes nothing and fails when a page is stale)
 """
@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from generated import write_or_check
 from neuron_operator import names
 from neuron_operator.api.conditions import Reason
 from neuron_operator.api.meanings import MEANINGS
 from neuron_operator.api.schema import custom_resource_definition
+from neuron_operator.metrics import Metrics, ModelCollector
 from neuron_operator.reasons import has_page
 from neuron_operator.settings import ENV_PREFIX, Settings
 
@@ -118,8 +121,31 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def metrics_page() -> str:
+    registry = CollectorRegistry()
+    registry.register(ModelCollector(lambda: ()))
+    Metrics(registry)
+    lines = [
+        "# Metrics of the operator\n",
+        NOTE,
+        "`GET /metrics` on the metrics port, in Prometheus' text format.",
+        "Histograms add `_bucket`, `_sum` and `_count`.\n",
+        "| metric | type | |",
+        "|---|---|---|",
+    ]
+    for family in registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        lines.append(f"| `{name}` | {family.type} | {_cell(family.documentation)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: list[str]) -> int:
-    pages = {"crd.md": crd_page(), "conditions.md": conditions_page(), "operator-settings.md": settings_page()}
+    pages = {
+        "crd.md": crd_page(),
+        "conditions.md": conditions_page(),
+        "operator-settings.md": settings_page(),
+        "operator-metrics.md": metrics_page(),
+    }
     return write_or_check({FOLDER / name: page for name, page in pages.items()}, arguments)
 
 
