@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,27 +14,27 @@ from integration.operator_process import OperatorProcess
 CRD = ROOT / "crds" / "neuronmodels.neuron-serving.dev.yaml"
 
 
-@pytest.fixture(scope="session")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """etcd and kube-apiserver, nothing installed; one for all tests, so each uses a namespace of its own."""
-    control_plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+def run_control_plane(folder: Path) -> Iterator[ControlPlane]:
+    control_plane = ControlPlane(folder)
     try:
         control_plane.start()
         yield control_plane
     finally:
         control_plane.stop()
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """etcd and kube-apiserver, nothing installed; one for all tests, so each uses a namespace of its own."""
+    yield from run_control_plane(tmp_path_factory.mktemp("control-plane"))
 
 
 @pytest.fixture(scope="session")
 def controlled_api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """Another one, with the controller manager: Deployments get pods, and owners take their children with them."""
-    control_plane = ControlPlane(tmp_path_factory.mktemp("controlled"))
-    try:
-        control_plane.start()
+    for control_plane in run_control_plane(tmp_path_factory.mktemp("controlled")):
         control_plane.start_controller_manager()
         yield control_plane
-    finally:
-        control_plane.stop()
 
 
 def install_crd(control_plane: ControlPlane) -> None:

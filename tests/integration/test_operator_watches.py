@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from integration.api_client import WAIT_S, Api, has_reason
-from integration.conftest import install_crd
+from integration.conftest import install_crd, run_control_plane
 from integration.control_plane import ControlPlane
 from integration.faulty_proxy import FaultyProxy
 from integration.models import model, settled
@@ -34,6 +34,12 @@ process.Health = partial(process.Health, longest_silence_s=3.0)
 from neuron_operator.__main__ import main
 sys.exit(main(["run"]))
 """
+
+
+@pytest.fixture(scope="module")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One of their own: these tests count requests, and would count those for what other tests have left behind."""
+    yield from run_control_plane(tmp_path_factory.mktemp("watched"))
 
 
 @pytest.fixture
