@@ -152,7 +152,7 @@ def _spare_node(asked: Replacement, outlook: Outlook) -> tuple[ObservedNode | No
         return None, f"no node has {_cores(asked.new)} free for another replica (at most {most})"
     known = [node for node in fitting if gives_neighbors(node, asked.new.cores_on(node))]
     if not known:
-        return None, f"{_cores(asked.new)} are free on {fitting[0].name}, but are not known to be neighbors"
+        return None, f"{_cores(asked.new)} {_are(asked.new)} free on {fitting[0].name}, but not known to be neighbors"
     rivals = _rivals(asked, outlook, known)
     budget, taken = sum(rivals), 0
     for price in sorted(_price(asked, outlook, node) for node in known):
@@ -160,9 +160,12 @@ def _spare_node(asked: Replacement, outlook: Outlook) -> tuple[ObservedNode | No
         taken += budget >= 0
     spare = len(known) - min(taken, len(rivals))
     if spare <= 0:
-        return None, f"{_cores(asked.new)} are free on {known[0].name}, but others that have no node yet may take them"
+        return (
+            None,
+            f"{_cores(asked.new)} {_are(asked.new)} free on {known[0].name}, but others without a node may come first",
+        )
     best = max(known, key=lambda node: (outlook.free_on(node), node.name))
-    return best, f"{_cores(asked.new)} are free on {best.name}, so a new replica fits beside the old ones"
+    return best, f"{_cores(asked.new)} {_are(asked.new)} free on {best.name}, so a new replica fits beside the old ones"
 
 
 def _price(asked: Replacement, outlook: Outlook, node: ObservedNode) -> int:
@@ -266,6 +269,10 @@ def _held(in_place: Decision, asked: Replacement, takers: Sequence[Claim]) -> De
         "Set spec.placement.priorityClassName or spec.rollout.acceptCoreLoss, or add a node.",
     )
     return Decision(**{**vars(in_place), "hold": shortage, "look_again_s": HELD_LOOK_S})
+
+
+def _are(claim: Claim) -> str:
+    return "is" if (claim.cores or claim.devices) == 1 else "are"
 
 
 def _cores(claim: Claim) -> str:

@@ -13,6 +13,7 @@ DIGEST = f"sha256:{'a' * 64}"
 POD = "spec.template.spec"
 OPERATOR = f"{POD}.containers.0"
 INGRESS = "spec.ingress.1.from"
+APART = "template.spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution"
 ABSENT = "absent"
 
 
@@ -148,8 +149,8 @@ def test_every_object_is_labeled_and_the_selectors_agree() -> None:
     assert one(manifests, "Service")["spec"]["selector"] == selector
     assert one(manifests, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == selector
     assert one(manifests, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == selector
-    spread = deployment["template"]["spec"]["topologySpreadConstraints"]
-    assert [each["labelSelector"]["matchLabels"] for each in spread] == [selector] * 2
+    apart = at(deployment, APART)
+    assert [at(each, "podAffinityTerm.labelSelector.matchLabels") for each in apart] == [selector] * 2
     assert selector.items() <= one(manifests, "Service")["metadata"]["labels"].items()
 
 
@@ -164,9 +165,9 @@ def test_probes_and_ports_name_each_other() -> None:
 
 
 def test_replicas_are_spread_over_nodes_and_zones_where_there_are_several() -> None:
-    spread = at(one(render(), "Deployment"), f"{POD}.topologySpreadConstraints")
-    assert {each["topologyKey"] for each in spread} == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
-    assert {each["whenUnsatisfiable"] for each in spread} == {"ScheduleAnyway"}
+    apart = at(one(render(), "Deployment"), f"spec.{APART}")
+    weights = {at(each, "podAffinityTerm.topologyKey"): each["weight"] for each in apart}
+    assert weights == {"kubernetes.io/hostname": 100, "topology.kubernetes.io/zone": 50}
 
 
 def test_the_lease_is_where_the_role_allows_it() -> None:
