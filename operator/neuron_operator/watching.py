@@ -168,8 +168,9 @@ def wrapped_streams(streams: Streams) -> Iterator[None]:
 
 
 def _end_soon(_: asyncio.Task[Any]) -> None:
-    """When a watch fails, kopf may take the credentials from the others, which then ask for them forever and can't be
-    canceled: a process that neither works nor ends would not be replaced, so it ends in any case, with a failure."""
+    """A part of kopf that fails, which a watch does not do any more, may take the credentials from the others: they ask
+    for them forever and can't be canceled. A process that neither works nor ends would not be replaced, so it ends in
+    any case, with a failure."""
     faulthandler.dump_traceback_later(LONGEST_END_S, exit=True)
 
 
