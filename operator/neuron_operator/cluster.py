@@ -44,6 +44,7 @@ RESOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "Event": ("events.k8s.io/v1", "events"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
     "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
+    "APIService": ("apiregistration.k8s.io/v1", "apiservices"),
 }
 
 

@@ -12,13 +12,15 @@ import kopf
 
 from neuron_operator.canary import Canary
 from neuron_operator.cluster import RESOURCES
-from neuron_operator.indices import CHILD_KINDS, HPA, Indices, Key, Listing, key_of, model_keys, version_of
+from neuron_operator.indices import API_SERVICE, CHILD_KINDS, HPA, Indices, Key, Listing, key_of, model_keys, version_of
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.workqueue import WorkQueue
 
 LEASE = "Lease"
-WATCHED = (KIND, *CHILD_KINDS, "Pod", "Node", HPA, LEASE)
+WATCHED = (KIND, *CHILD_KINDS, "Pod", "Node", HPA, LEASE, API_SERVICE)
+# What models run on and beside, and nobody's in particular.
+SURROUNDINGS = ("Node", API_SERVICE)
 
 
 class Feed:
@@ -29,6 +31,8 @@ class Feed:
         self._unlisted, self._unread = set(WATCHED), set[tuple[str, Key]]()
         self.canary = Canary()
         self.synced = asyncio.Event()
+        # Set when a node or a served API becomes known, changes or goes; whoever waits for it clears it.
+        self.environment_changed = asyncio.Event()
         self.last_event_at: dict[str, float] = {}
 
     def know(self, kind: str, body: Mapping[str, Any]) -> None:
@@ -83,7 +87,9 @@ class Feed:
     def _wake(self, kind: str, keys: set[Key]) -> None:
         if kind in ("Node", "Pod"):
             self._nodes.changed()
-        for key in keys if kind != "Node" else ():
+        if kind in SURROUNDINGS:
+            self.environment_changed.set()
+        for key in keys if kind not in SURROUNDINGS else ():
             # Most autoscalers of a cluster scale what is not ours.
             if kind != HPA or self._indices.get(KIND, key) is not None:
                 self._queue.add(key)

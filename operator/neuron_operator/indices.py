@@ -15,7 +15,7 @@ Body = dict[str, Any]
 CHILD_KINDS: Final = ("Deployment", "Service", "PodDisruptionBudget", "ControllerRevision")
 POD_STATUS: Final = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 POD_SPEC: Final = ("nodeName", "schedulerName")
-NODE_METADATA: Final = ("name", "uid", "resourceVersion")
+IDENTITY: Final = ("name", "uid", "resourceVersion")
 HPA_METADATA: Final = ("name", "namespace", "uid", "resourceVersion")
 HPA_SPEC: Final = ("scaleTargetRef", "minReplicas", "maxReplicas")
 METADATA: Final = (
@@ -23,6 +23,8 @@ METADATA: Final = (
     "annotations", "ownerReferences",
 )  # fmt: skip
 HPA: Final = "HorizontalPodAutoscaler"
+# One for each version of each API group that the API server has; it writes those of the definitions itself.
+API_SERVICE: Final = "APIService"
 
 
 class Key(NamedTuple):
@@ -121,6 +123,8 @@ def trimmed(kind: str, body: Mapping[str, Any]) -> Body:
         }
     if kind == "Node":
         return {"metadata": _node_metadata(metadata), **_node(body)}
+    if kind == API_SERVICE:
+        return {"metadata": _identity(metadata)}
     if kind == HPA:
         spec = body.get("spec", {})
         identity = {name: value for name, value in metadata.items() if name in HPA_METADATA}
@@ -128,12 +132,15 @@ def trimmed(kind: str, body: Mapping[str, Any]) -> Body:
     return {**body, "metadata": metadata}
 
 
+def _identity(metadata: Mapping[str, Any]) -> Body:
+    return {name: metadata[name] for name in IDENTITY if name in metadata}
+
+
 def _node_metadata(metadata: Mapping[str, Any]) -> Body:
     """All labels, because a model's nodeSelector may name any; of the annotations only the cores in use."""
-    kept = {name: metadata[name] for name in NODE_METADATA if name in metadata}
     usage = metadata.get("annotations", {}).get(names.ANNOTATION_CORE_USAGE)
     annotations = {names.ANNOTATION_CORE_USAGE: usage} if usage is not None else {}
-    return {**kept, "labels": metadata.get("labels", {}), "annotations": annotations}
+    return {**_identity(metadata), "labels": metadata.get("labels", {}), "annotations": annotations}
 
 
 def _node(body: Mapping[str, Any]) -> Body:

@@ -37,6 +37,7 @@ TAINT_NEURON: Final = "aws.amazon.com/neuron"
 LABEL_INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
 LABEL_HOSTNAME: Final = "kubernetes.io/hostname"
 LABEL_TEMPLATE_HASH: Final = "pod-template-hash"
+LABEL_AUTOMANAGED: Final = "kube-aggregator.kubernetes.io/automanaged"
 
 CONTAINER_RUNTIME: Final = "runtime"
 CONTAINER_FETCH: Final = "fetch"

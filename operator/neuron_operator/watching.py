@@ -23,9 +23,9 @@ from kopf._cogs.clients import watching as kopf_watching
 from neuron_operator.cluster import RESOURCES, ApiCluster
 from neuron_operator.errors import ApiError
 from neuron_operator.handlers import LEASE, WATCHED, Feed, register
-from neuron_operator.indices import HPA, Listing
+from neuron_operator.indices import API_SERVICE, HPA, Listing
 from neuron_operator.metrics import Metrics
-from neuron_operator.names import KIND, LABEL_ELECTOR, LABEL_MODEL
+from neuron_operator.names import KIND, LABEL_AUTOMANAGED, LABEL_ELECTOR, LABEL_MODEL
 from neuron_operator.workqueue import backoff_s
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ LOGIN_AGAIN: Final = timedelta(minutes=5)
 # Whoever is refused with a token asks for another at once, and gets the same as long as there is no newer one.
 LOGIN_PAUSE_S: Final = 2.0
 SELECTORS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(WATCHED, LABEL_MODEL), KIND: "", "Node": "", HPA: "", LEASE: LABEL_ELECTOR
+    **dict.fromkeys(WATCHED, LABEL_MODEL), KIND: "", "Node": "", HPA: "", LEASE: LABEL_ELECTOR,
+    API_SERVICE: LABEL_AUTOMANAGED,
 }  # fmt: skip
 KINDS: Final[Mapping[str, str]] = {RESOURCES[kind][1]: kind for kind in WATCHED}
 # What ends one watch: an ERROR event, an answer of the API server, a broken connection, a line that is no event.

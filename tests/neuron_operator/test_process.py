@@ -103,6 +103,56 @@ async def test_a_renewal_of_the_lease_wakes_nobody() -> None:
     assert feed.canary.version == 9
 
 
+def node(version: int, **status: Any) -> dict[str, Any]:
+    metadata = {"name": "n1", "resourceVersion": str(version), "labels": {LABEL_MODEL: "sentiment"}}
+    return {"metadata": metadata, "status": {"allocatable": {}, **status}}
+
+
+def served_api(version: int, uid: str = "u", **more: Any) -> dict[str, Any]:
+    metadata = {"name": "v1.monitoring.coreos.com", "resourceVersion": str(version), "uid": uid}
+    return {"metadata": {**metadata, "labels": {LABEL_MODEL: "sentiment"}}, **more}
+
+
+ENVIRONMENT = [
+    pytest.param("Node", node(5), [node(6, allocatable={"aws.amazon.com/neuroncore": "2"})], id="a-node-gets-cores"),
+    pytest.param("APIService", served_api(5), [served_api(6, uid="v")], id="a-definition-is-installed-again"),
+]
+
+
+@pytest.mark.parametrize(("kind", "first", "changes"), ENVIRONMENT)
+async def test_a_change_of_the_environment_is_told_and_wakes_no_model(
+    kind: str, first: dict[str, Any], changes: list[dict[str, Any]]
+) -> None:
+    indices, queue = Indices(), WorkQueue[Key]()
+    feed = Feed(indices, queue, NodeWatch(FakeCluster(), indices, queue))
+    told = []
+    for step in (first, *changes):
+        feed.know(kind, step)
+        told.append(feed.environment_changed.is_set())
+        feed.environment_changed.clear()
+    feed.forget(kind, changes[-1])
+    assert [*told, feed.environment_changed.is_set()] == [True] * (len(changes) + 2)
+    assert (queue.depth, indices.keys(kind)) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "echo"),
+    [
+        pytest.param("Node", node(5), node(6, images=["many"]), id="a-node-that-pulled-an-image"),
+        pytest.param("APIService", served_api(5), served_api(6, status={"conditions": []}), id="an-api-that-answers"),
+        pytest.param("Service", child(5), child(6, a=1), id="a-child"),
+    ],
+)
+async def test_what_does_not_matter_to_the_environment_is_not_told(
+    kind: str, first: dict[str, Any], echo: dict[str, Any]
+) -> None:
+    feed = new_feed()
+    feed.know(kind, first)
+    feed.environment_changed.clear()
+    feed.know(kind, echo)
+    assert not feed.environment_changed.is_set()
+
+
 async def test_an_autoscaler_wakes_the_model_it_scales_and_nobody_else() -> None:
     indices, queue = Indices(), WorkQueue[Key]()
     feed = Feed(indices, queue, NodeWatch(FakeCluster(), indices, queue))
