@@ -1,0 +1,80 @@
+"""The operator as users run it: a process of its own, against a real API server."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from local_control_plane.programs import ROOT, free_port
+
+START_TIMEOUT_S, END_TIMEOUT_S, ANSWER_TIMEOUT_S = 120.0, 60.0, 60.0
+
+
+@dataclass
+class OperatorProcess:
+    """`python -m neuron_operator run`; ready when its own endpoint says so."""
+
+    kubeconfig: Path
+    log: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "neuron_operator", "run")
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the operator was not started"
+        return self._process
+
+    def start(self) -> None:
+        self.health_port, self.metrics_port = free_port(), free_port()
+        environment = {
+            **os.environ,
+            "KUBECONFIG": str(self.kubeconfig),
+            "PYTHONPATH": str(ROOT / "operator"),
+            "NEURON_OPERATOR_HEALTH_PORT": str(self.health_port),
+            "NEURON_OPERATOR_METRICS_PORT": str(self.metrics_port),
+            **{f"NEURON_OPERATOR_{name.upper()}": value for name, value in self.settings.items()},
+        }
+        with self.log.open("ab") as log:
+            command = [sys.executable, *self.program]
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.health_port}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"the operator is not ready after {START_TIMEOUT_S:.0f} s:\n{self.log.read_text()}")
+
+    def stop(self) -> float:
+        """SIGTERM; the seconds it took to end."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            assert self.process.wait(timeout=END_TIMEOUT_S) == 0, self.log.read_text()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        return time.monotonic() - started
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=ANSWER_TIMEOUT_S).text
+        found = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
+        return sum(float(value) for value in found)
+
+    def rss_mib(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
