@@ -17,6 +17,7 @@ from neuron_operator.placement import Placement
 from neuron_operator.taints import in_words, untolerated
 
 TAINTS_TOLD = 3
+NODES_TOLD = 3
 
 CORES_PER_DEVICE = {instance_type.name: instance_type.cores_per_device for instance_type in CATALOG}
 
@@ -52,21 +53,51 @@ def requests_of(pods: Iterable[Mapping[str, Any]]) -> Requests:
     return Requests(cores, devices)
 
 
+def is_neuron_node(node: ObservedNode) -> bool:
+    return node.instance_type in CORES_PER_DEVICE or node.allocatable_cores > 0
+
+
 def free_cores(node: ObservedNode, requests: Requests) -> int:
-    per_device = CORES_PER_DEVICE.get(node.instance_type, 2)
-    return max(0, node.allocatable_cores - requests.cores - per_device * requests.devices)
+    return max(0, node.allocatable_cores - requested_cores(node, requests))
+
+
+def requested_cores(node: ObservedNode, requests: Requests) -> int:
+    return requests.cores + CORES_PER_DEVICE.get(node.instance_type, 2) * requests.devices
+
+
+def cores_in_use(node: ObservedNode) -> tuple[bool, ...] | None:
+    """Which cores the scheduler extension holds to be in use; None when its map is missing or can't be read.
+
+    AWS documents the annotation's name alone; on nodes it is seen as one true (in use) or false for each core.
+    """
+    used = node.core_usage.split(",")
+    if len(used) != node.allocatable_cores or not set(used) <= {"true", "false"}:
+        return None
+    return tuple(core == "true" for core in used)
+
+
+def free_runs(node: ObservedNode) -> Sequence[int]:
+    """Lengths of the runs of cores that are not in use by the scheduler extension's map; none without one."""
+    in_use = cores_in_use(node) or ()
+    return [len(run) for run in "".join(" " if core else "." for core in in_use).split()]
+
+
+def has_stale_map(node: ObservedNode, requests: Requests) -> bool:
+    """Whether the map holds more cores than all pods on the node ask for, as after a restart of the extension."""
+    return sum(cores_in_use(node) or ()) > requested_cores(node, requests)
 
 
 def explain_unschedulable(placement: Placement, capacity: Capacity, waiting: int, scheduler_message: str) -> Shortage:
     """Why `waiting` pods have no node, most specific first.
 
-    | nodes of the wanted types            | answer                                       |
-    |--------------------------------------|----------------------------------------------|
-    | none                                 | NoNeuronNodes                                |
-    | none with a single NeuronCore        | DevicePluginMissing                          |
-    | none with enough free                | InsufficientNeuronCores                      |
-    | enough free, the scheduler names a taint | TaintNotTolerated                        |
-    | enough free otherwise                | Unschedulable, in the scheduler's words      |
+    | nodes of the wanted types                 | answer                                  |
+    |-------------------------------------------|-----------------------------------------|
+    | none                                      | NoNeuronNodes                           |
+    | none with a single NeuronCore             | DevicePluginMissing                     |
+    | none with enough free                     | InsufficientNeuronCores                 |
+    | enough free, but not by a stale usage map | StaleUsageMap                           |
+    | enough free, the scheduler names a taint  | TaintNotTolerated                       |
+    | enough free otherwise                     | Unschedulable, in the scheduler's words |
     """
     wanted = [node for node in capacity.nodes if node.instance_type in placement.instance_types]
     if not wanted:
@@ -80,6 +111,9 @@ def explain_unschedulable(placement: Placement, capacity: Capacity, waiting: int
             return _too_few_cores(placement, waiting, "")
     elif not any(_free(node, capacity) >= placement.neuron_cores for node in usable):
         return _too_few_cores(placement, waiting, _free_by_type(usable, capacity, placement.neuron_cores))
+    stale = _kept_by_stale_map(placement, usable, capacity)
+    if stale:
+        return _stale_map(placement, stale, waiting)
     if "untolerated taint" in scheduler_message:
         return _tainted(placement, usable, waiting, scheduler_message)
     return Shortage(
@@ -101,10 +135,10 @@ def _no_nodes(placement: Placement, nodes: Sequence[ObservedNode]) -> Shortage:
 
 
 def _no_device_plugin(nodes: Sequence[ObservedNode]) -> Shortage:
-    listed = ", ".join(sorted(node.name for node in nodes)[:3]) + (" and others" if len(nodes) > 3 else "")
     return Shortage(
         Reason.DEVICE_PLUGIN_MISSING,
-        f"No NeuronCores are advertised by {listed}: {names.RESOURCE_NEURONCORE} is 0 there.",
+        f"No NeuronCores are advertised by {listed(node.name for node in nodes)}: {names.RESOURCE_NEURONCORE} is 0 "
+        "there.",
         "Install the Neuron device plugin, or look at its pods: kubectl -n kube-system get pods -l "
         "name=neuron-device-plugin-ds.",
     )
@@ -130,6 +164,31 @@ def _tainted(placement: Placement, nodes: Sequence[ObservedNode], waiting: int, 
     )
 
 
+def _kept_by_stale_map(placement: Placement, nodes: Sequence[ObservedNode], capacity: Capacity) -> list[ObservedNode]:
+    """Nodes that could take the pod, were it not for cores that the scheduler extension's map holds for nobody."""
+    if placement.scheduler_name is None or capacity.requests is None:
+        return []
+    return [
+        node
+        for node in nodes
+        if _free(node, capacity) >= placement.neuron_cores and not untolerated(node.taints, placement.tolerations)
+        if has_stale_map(node, capacity.requests.get(node.name, Requests()))
+        if max(free_runs(node), default=0) < placement.neuron_cores
+    ]
+
+
+def _stale_map(placement: Placement, nodes: Sequence[ObservedNode], waiting: int) -> Shortage:
+    first = min(node.name for node in nodes)
+    return Shortage(
+        Reason.STALE_USAGE_MAP,
+        f"{_pods(waiting)} without a node: {_cores(placement.neuron_cores)} {_are(placement.neuron_cores)} free on "
+        f"{listed(node.name for node in nodes)}, but {names.ANNOTATION_CORE_USAGE} there holds cores that no pod asks "
+        "for.",
+        f"Remove the map, and the scheduler extension makes it anew: kubectl annotate node {first} "
+        f"{names.ANNOTATION_CORE_USAGE}- {names.ANNOTATION_DEVICE_USAGE}-.",
+    )
+
+
 def _free_by_type(nodes: Sequence[ObservedNode], capacity: Capacity, asked: int) -> str:
     parts = []
     for instance_type in sorted({node.instance_type for node in nodes}):
@@ -151,6 +210,16 @@ def _effective_request(spec: Mapping[str, Any], resource: str) -> int:
     staying = sum(of(c) for c in spec.get("initContainers", ()) if c.get("restartPolicy") == "Always")
     passing = max((of(c) for c in spec.get("initContainers", ()) if c.get("restartPolicy") != "Always"), default=0)
     return max(passing, staying + sum(of(container) for container in spec.get("containers", ())))
+
+
+def listed(nodes: Iterable[str]) -> str:
+    """A few of the names, always the same ones."""
+    named = sorted(nodes)
+    return ", ".join(named[:NODES_TOLD]) + (" and others" if len(named) > NODES_TOLD else "")
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _pods(count: int) -> str:

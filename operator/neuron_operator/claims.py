@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from neuron_operator import names
-from neuron_operator.capacity import CORES_PER_DEVICE, requests_of
+from neuron_operator.capacity import CORES_PER_DEVICE, free_runs, requests_of
 from neuron_operator.observe import ObservedNode
 from neuron_operator.revisions import revision_of
 from neuron_operator.taints import untolerated
@@ -87,17 +87,6 @@ def gives_neighbors(node: ObservedNode, cores: int) -> bool:
     | between, with a usage map    | when the map has a run of that many that are not in use  |
     """
     return cores in (1, node.allocatable_cores) or any(run >= cores for run in free_runs(node))
-
-
-def free_runs(node: ObservedNode) -> Sequence[int]:
-    """Lengths of the runs of free cores; none when the scheduler extension's map can't be read.
-
-    AWS documents the annotation's name alone; on nodes it is seen as one true (in use) or false for each core.
-    """
-    used = node.core_usage.split(",")
-    if len(used) != node.allocatable_cores or not set(used) <= {"true", "false"}:
-        return ()
-    return [len(run) for run in "".join("." if core == "false" else " " for core in used).split()]
 
 
 def _is_gated(pod: Mapping[str, Any]) -> bool:

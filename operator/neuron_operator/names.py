@@ -33,6 +33,7 @@ RESOURCE_NEURONCORE: Final = "aws.amazon.com/neuroncore"
 RESOURCE_NEURON: Final = "aws.amazon.com/neuron"
 # On a node, by AWS's scheduler extension.
 ANNOTATION_CORE_USAGE: Final = "NEURON_CORE_USAGE_MAP"
+ANNOTATION_DEVICE_USAGE: Final = "NEURON_DEV_USAGE_MAP"
 TAINT_NEURON: Final = "aws.amazon.com/neuron"
 LABEL_INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
 LABEL_HOSTNAME: Final = "kubernetes.io/hostname"

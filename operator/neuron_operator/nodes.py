@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from neuron_operator.capacity import CORES_PER_DEVICE, Capacity, Requests
+from neuron_operator.capacity import Capacity, Requests, is_neuron_node
 from neuron_operator.claims import Claim, claims_of
 from neuron_operator.cluster import Cluster
 from neuron_operator.errors import ApiError
@@ -38,7 +38,7 @@ class NodeWatch:
         self._nudge: asyncio.TimerHandle | None = None
         self._ledger = Ledger()
         self._claims: tuple[Claim, ...] | ApiError = ()
-        self._read_nodes: set[str] = set()
+        self._read_nodes: set[tuple[str, str]] = set()
         self._read_at = self._outdated_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -98,19 +98,19 @@ class NodeWatch:
             self._queue.add(key)
 
     def _neuron_nodes(self) -> tuple[ObservedNode, ...]:
-        nodes = tuple(observe_node(body) for body in self._indices.every("Node"))
-        return tuple(node for node in nodes if node.instance_type in CORES_PER_DEVICE or node.allocatable_cores)
+        return tuple(filter(is_neuron_node, map(observe_node, self._indices.every("Node"))))
 
     async def _read_claims(self, nodes: Sequence[ObservedNode]) -> tuple[Claim, ...]:
         """Of the pods on these nodes and of those that have none yet."""
-        names = {node.name for node in nodes if node.allocatable_cores}
+        seen = {(node.name, node.core_usage) for node in nodes if node.allocatable_cores}
         async with self._reading:
             is_outdated = self._read_at <= self._outdated_at or _now() - self._read_at > KEPT_S
-            # A node that has only now told of its cores may have pods on them already.
-            if is_outdated or not names <= self._read_nodes:
+            # A node that has only now told of its cores may have pods on them already, and one whose usage map has
+            # changed has other pods: held against older ones, the map would look stale.
+            if is_outdated or not seen <= self._read_nodes:
                 # From its start: what changes while it is read may not be in it.
-                self._read_at, self._read_nodes = _now(), names
-                self._claims = await self._ask(sorted(names))
+                self._read_at, self._read_nodes = _now(), seen
+                self._claims = await self._ask(sorted(name for name, _ in seen))
         if isinstance(self._claims, ApiError):
             raise self._claims
         return self._claims

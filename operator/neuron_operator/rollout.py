@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from neuron_operator.api.conditions import Reason
-from neuron_operator.capacity import Shortage
-from neuron_operator.claims import Claim, free_runs, gives_neighbors, may_run_on
+from neuron_operator.capacity import Shortage, free_runs
+from neuron_operator.claims import Claim, gives_neighbors, may_run_on
 from neuron_operator.names import ANNOTATION_ROLLOUT
 from neuron_operator.observe import ObservedNode
 from neuron_operator.revisions import revision_of

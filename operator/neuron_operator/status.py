@@ -37,6 +37,7 @@ FINAL_REASONS: Final = frozenset(
 # an object of another owner that is in the way, a policy that is lifted.
 UNWATCHED_S: Final[Mapping[str, float]] = {
     Reason.INSUFFICIENT_NEURON_CORES: 15.0,
+    Reason.STALE_USAGE_MAP: 15.0,
     Reason.UNSCHEDULABLE: 15.0,
     Reason.NAME_CONFLICT: 30.0,
     Reason.CHILD_REJECTED: 60.0,

@@ -10,7 +10,7 @@ from typing import Any
 
 from neuron_operator import names
 from neuron_operator.api import NeuronModel
-from neuron_operator.capacity import CORES_PER_DEVICE
+from neuron_operator.capacity import is_neuron_node
 from neuron_operator.claims import claims_of
 from neuron_operator.cluster import ApiCluster
 from neuron_operator.indices import CHILD_KINDS, trimmed
@@ -39,7 +39,7 @@ async def _rehearse_all(models: Sequence[NeuronModel], settings: Settings) -> li
 async def _outlook(cluster: ApiCluster) -> Outlook:
     """What the operator itself has promised is not seen from here, but for the pods that wait for it."""
     found = [observe_node(trimmed("Node", body)) for body in await cluster.list("Node")]
-    nodes = tuple(node for node in found if node.instance_type in CORES_PER_DEVICE or node.allocatable_cores)
+    nodes = tuple(filter(is_neuron_node, found))
     pods = await asyncio.gather(*(cluster.list_pods_on(name) for name in (*(node.name for node in nodes), "")))
     return Outlook(nodes, claims_of(pod for found in pods for pod in found), (), datetime.now(UTC))
 

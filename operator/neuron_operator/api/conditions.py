@@ -38,6 +38,7 @@ class Reason(StrEnum):
     INSUFFICIENT_NEURON_CORES = "InsufficientNeuronCores"
     NO_NEURON_NODES = "NoNeuronNodes"
     DEVICE_PLUGIN_MISSING = "DevicePluginMissing"
+    STALE_USAGE_MAP = "StaleUsageMap"
     SCHEDULER_EXTENSION_REQUIRED = "SchedulerExtensionRequired"
     TAINT_NOT_TOLERATED = "TaintNotTolerated"
     UNSCHEDULABLE = "Unschedulable"

@@ -44,6 +44,11 @@ MEANINGS: dict[Reason, Meaning] = {
         "Nodes of the right type exist, but none advertises aws.amazon.com/neuroncore.",
         "Install or repair the Neuron device plugin.",
     ),
+    Reason.STALE_USAGE_MAP: Meaning(
+        WAITING,
+        "Enough NeuronCores are free, but the scheduler extension counts more of them in use than any pod asks for.",
+        "Remove its maps from the node, as the message shows; it makes them anew.",
+    ),
     Reason.SCHEDULER_EXTENSION_REQUIRED: Meaning(
         FINAL,
         "More than one but fewer than all cores of an instance were asked for, and no scheduler with AWS's Neuron "
