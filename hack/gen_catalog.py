@@ -21,7 +21,10 @@ from typing import Final
 from neuron_operator.catalog.model import InstanceType
 
 '''
-COLUMNS = ("name", "devices", "cores_per_device", "device_memory_gib", "vcpus", "memory_gib", "price_usd_per_hour")
+COLUMNS = (
+    "devices", "cores_per_device", "device_memory_gib", "vcpus", "memory_gib", "allocatable_cpu_millis",
+    "allocatable_memory_mib", "price_usd_per_hour",
+)  # fmt: skip
 
 
 def rows() -> list[dict[str, str]]:
@@ -38,7 +41,7 @@ def price_date() -> str:
 def text() -> str:
     out = [HEADER, f'PRICES_AS_OF: Final = "{price_date()}"\n', "\n", "CATALOG: Final = (\n"]
     for row in rows():
-        values = ", ".join([f'"{row["name"]}"', *(row[column] for column in COLUMNS[1:])])
+        values = ", ".join([f'"{row["name"]}"', *(row[column] for column in COLUMNS)])
         out.append(f'    InstanceType({values}, "{row["topology"]}", is_offered={row["offered"] == "yes"}),\n')
     return "".join([*out, ")\n"])
 

@@ -19,6 +19,8 @@ FIELD_MANAGER: Final = "neuron-serving"
 
 LABEL_MODEL: Final = f"{GROUP}/model"
 LABEL_ELECTOR: Final = f"{GROUP}/elector"
+# On pods: those that one pod template makes are spread among themselves.
+LABEL_TEMPLATE: Final = f"{GROUP}/template"
 LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
@@ -28,6 +30,14 @@ ELECTOR: Final = "operator"
 LEASE_NAME: Final = "neuron-serving-operator"
 ANNOTATION_DESIRED_HASH: Final = f"{GROUP}/desired-hash"
 ANNOTATION_ROLLOUT: Final = f"{GROUP}/rollout"
+# On a pod template that an upgrade rendered: the name of the revision that was rendered first for the same intent.
+ANNOTATION_INTENT: Final = f"{GROUP}/intent"
+# On a Deployment: the upgrade that it is on its way through; the newest revision of which every replica was available;
+# the one that was rolled back from, and why.
+ANNOTATION_UPGRADE: Final = f"{GROUP}/upgrade"
+ANNOTATION_COMPLETE: Final = f"{GROUP}/complete-revision"
+ANNOTATION_GIVEN_UP: Final = f"{GROUP}/given-up-revision"
+ANNOTATION_GIVEN_UP_BECAUSE: Final = f"{GROUP}/given-up-because"
 
 RESOURCE_NEURONCORE: Final = "aws.amazon.com/neuroncore"
 RESOURCE_NEURON: Final = "aws.amazon.com/neuron"
@@ -36,7 +46,10 @@ ANNOTATION_CORE_USAGE: Final = "NEURON_CORE_USAGE_MAP"
 ANNOTATION_DEVICE_USAGE: Final = "NEURON_DEV_USAGE_MAP"
 TAINT_NEURON: Final = "aws.amazon.com/neuron"
 LABEL_INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
+LABEL_ARCH: Final = "kubernetes.io/arch"
+LABEL_OS: Final = "kubernetes.io/os"
 LABEL_HOSTNAME: Final = "kubernetes.io/hostname"
+LABEL_ZONE: Final = "topology.kubernetes.io/zone"
 LABEL_TEMPLATE_HASH: Final = "pod-template-hash"
 LABEL_AUTOMANAGED: Final = "kube-aggregator.kubernetes.io/automanaged"
 

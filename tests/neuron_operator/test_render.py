@@ -111,6 +111,7 @@ def test_labels_and_annotations_of_the_owner_never_reach_a_child() -> None:
 def test_user_labels_are_added_to_pods_and_never_change_the_selector() -> None:
     found = model(pod={"labels": {"team": "search"}})
     labels = template_of(found)["metadata"]["labels"]
+    del labels[names.LABEL_TEMPLATE]
     assert labels == {"team": "search"} | names.child_labels("sentiment")
     selector = {"neuron-serving.dev/model": "sentiment"}
     children = children_of(found)
@@ -193,6 +194,38 @@ def test_the_service_leads_to_the_runtime_unless_told_otherwise(target: int | st
     service: Body = {"service": {"targetPort": target}} if target else {}
     port = children_of(model(**service))["Service"]["spec"]["ports"][0]
     assert (port["port"], port["targetPort"]) == (80, expected)
+
+
+def test_replicas_prefer_zones_before_nodes_and_count_only_pods_of_their_own_template() -> None:
+    template = template_of(model())
+    spread = template["spec"]["topologySpreadConstraints"]
+    assert [(rule["topologyKey"], rule["maxSkew"]) for rule in spread] == [
+        ("topology.kubernetes.io/zone", 1),
+        ("kubernetes.io/hostname", 1),
+    ]
+    assert {rule["whenUnsatisfiable"] for rule in spread} == {"ScheduleAnyway"}
+    anti_affinity = template["spec"]["affinity"]["podAntiAffinity"]
+    assert list(anti_affinity) == ["preferredDuringSchedulingIgnoredDuringExecution"]
+    [apart] = anti_affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert apart["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
+    selectors = [rule["labelSelector"] for rule in (*spread, apart["podAffinityTerm"])]
+    chosen = {key: template["metadata"]["labels"][key] for key in (names.LABEL_MODEL, names.LABEL_TEMPLATE)}
+    assert selectors == [{"matchLabels": chosen}] * 3
+
+
+def test_another_template_has_another_label_so_that_a_rollout_does_not_count_what_it_replaces() -> None:
+    labels = [
+        template_of(model(serving={"maxBatchSize": size}))["metadata"]["labels"][names.LABEL_TEMPLATE]
+        for size in (1, 2)
+    ]
+    assert labels[0] != labels[1]
+
+
+def test_without_a_spread_nothing_keeps_replicas_apart() -> None:
+    template = template_of(model(placement={"spread": "None"}))
+    assert "topologySpreadConstraints" not in template["spec"]
+    assert list(template["spec"]["affinity"]) == ["nodeAffinity"]
+    assert names.LABEL_TEMPLATE not in template["metadata"]["labels"]
 
 
 def test_an_api_token_is_mounted_only_for_a_named_service_account() -> None:

@@ -24,6 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
     "everything": EVERYTHING,
     "sidecar": SIDECAR,
     "suspended": {"suspend": True, "replicas": 4},
+    "packed": {"neuronCores": 1, "replicas": 2, "placement": {"spread": "None"}},
 }
 
 

@@ -133,6 +133,12 @@ class PlacementSpec(ApiModel):
     priority_class_name: DnsSubdomain | None = Field(
         default=None, description="PriorityClass of the pods; the cluster's default by default."
     )
+    spread: Literal["Preferred", "None"] = Field(
+        default="Preferred",
+        description="Preferred (the default) puts replicas into different zones and on different nodes where there are "
+        "several; with Karpenter each replica may get a node of its own then. None leaves it to the scheduler, so that "
+        "small replicas share a node.",
+    )
 
 
 class Serving(ApiModel):
@@ -188,6 +194,12 @@ class Rollout(ApiModel):
         le=86400,
         description="Seconds without progress after which a rollout counts as stalled, 1 to 86,400.",
     )
+    auto_rollback: bool = Field(
+        default=False,
+        description="true goes back to the last version that was complete when a new one makes no progress for "
+        "progressDeadlineSeconds; it is tried again when the spec changes, or when this is set to false, which keeps "
+        "the new version. false by default.",
+    )
 
 
 TargetPort = Annotated[
@@ -213,6 +225,13 @@ class ServiceSpec(ApiModel):
 class RuntimeSpec(ApiModel):
     image: Image | None = Field(default=None, description="Image of the runtime; the operator's setting by default.")
     image_pull_policy: PullPolicy | None = Field(default=None, description="The operator's setting by default.")
+    upgrade_policy: Literal["Manual", "Automatic"] = Field(
+        default="Manual",
+        description="What a new release of the operator, whose pods may have another default image or another probe, "
+        "means for a model that runs. Manual (the default): nothing until the spec changes. Automatic: its pods are "
+        "replaced, one model of the cluster after the other by namespace and name; the next one waits until all "
+        "replicas of the one before are available.",
+    )
 
 
 DEFAULT_RESOURCES = Resources(requests={"cpu": "250m", "memory": "512Mi"})
@@ -260,8 +279,10 @@ class NeuronModelSpec(ApiModel):
         """What the user said that shapes the pods. Two specs with equal intent share one frozen pod template.
 
         Defaults are left out, so that a field added by a later release does not change the identity of old objects.
+        When to upgrade says nothing about the pods.
         """
-        intent = self.model_dump(
+        shaping = self.model_copy(update={"runtime": self.runtime.model_copy(update={"upgrade_policy": "Manual"})})
+        intent = shaping.model_dump(
             mode="json",
             by_alias=True,
             exclude_none=True,

@@ -11,15 +11,15 @@ from neuron_operator.catalog.model import InstanceType
 PRICES_AS_OF: Final = "2026-07-20"
 
 CATALOG: Final = (
-    InstanceType("inf1.xlarge", 1, 4, 8, 4, 8, 0.228, "single", is_offered=False),
-    InstanceType("inf1.2xlarge", 1, 4, 8, 8, 16, 0.362, "single", is_offered=False),
-    InstanceType("inf1.6xlarge", 4, 4, 8, 24, 48, 1.18, "ring", is_offered=False),
-    InstanceType("inf1.24xlarge", 16, 4, 8, 96, 192, 4.721, "ring", is_offered=False),
-    InstanceType("inf2.xlarge", 1, 2, 32, 4, 16, 0.7582, "single", is_offered=True),
-    InstanceType("inf2.8xlarge", 1, 2, 32, 32, 128, 1.96786, "single", is_offered=True),
-    InstanceType("inf2.24xlarge", 6, 2, 32, 96, 384, 6.49063, "ring", is_offered=True),
-    InstanceType("inf2.48xlarge", 12, 2, 32, 192, 768, 12.98127, "ring", is_offered=True),
-    InstanceType("trn1.2xlarge", 1, 2, 32, 8, 32, 1.34375, "single", is_offered=True),
-    InstanceType("trn1.32xlarge", 16, 2, 32, 128, 512, 21.5, "torus", is_offered=True),
-    InstanceType("trn1n.32xlarge", 16, 2, 32, 128, 512, 24.78, "torus", is_offered=True),
+    InstanceType("inf1.xlarge", 1, 4, 8, 4, 8, 3920, 6804, 0.228, "single", is_offered=False),
+    InstanceType("inf1.2xlarge", 1, 4, 8, 8, 16, 7910, 14382, 0.362, "single", is_offered=False),
+    InstanceType("inf1.6xlarge", 4, 4, 8, 24, 48, 23870, 42536, 1.18, "ring", is_offered=False),
+    InstanceType("inf1.24xlarge", 16, 4, 8, 96, 192, 95690, 177976, 4.721, "ring", is_offered=False),
+    InstanceType("inf2.xlarge", 1, 2, 32, 4, 16, 3920, 14162, 0.7582, "single", is_offered=True),
+    InstanceType("inf2.8xlarge", 1, 2, 32, 32, 128, 31850, 118312, 1.96786, "single", is_offered=True),
+    InstanceType("inf2.24xlarge", 6, 2, 32, 96, 384, 95690, 355262, 6.49063, "ring", is_offered=True),
+    InstanceType("inf2.48xlarge", 12, 2, 32, 192, 768, 191450, 718987, 12.98127, "ring", is_offered=True),
+    InstanceType("trn1.2xlarge", 1, 2, 32, 8, 32, 7910, 29317, 1.34375, "single", is_offered=True),
+    InstanceType("trn1.32xlarge", 16, 2, 32, 128, 512, 127610, 481894, 21.5, "torus", is_offered=True),
+    InstanceType("trn1n.32xlarge", 16, 2, 32, 128, 512, 127610, 481894, 24.78, "torus", is_offered=True),
 )

@@ -9,7 +9,10 @@ TORUS_DEVICES = (1, 4, 8, 16)
 
 @dataclass(frozen=True)
 class InstanceType:
-    """One row of hack/data/instances.csv; memory in GiB, price in US dollars an hour on demand in us-east-1."""
+    """One row of hack/data/instances.csv; memory in GiB, price in US dollars an hour on demand in us-east-1.
+
+    What is allocatable is what the kubelet leaves to pods; DaemonSets take some of it, too.
+    """
 
     name: str
     devices: int
@@ -17,6 +20,8 @@ class InstanceType:
     device_memory_gib: int
     vcpus: int
     memory_gib: int
+    allocatable_cpu_millis: int
+    allocatable_memory_mib: int
     price_usd_per_hour: float
     topology: Literal["single", "ring", "torus"]
     is_offered: bool

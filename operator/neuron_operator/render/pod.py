@@ -5,6 +5,7 @@ from typing import Any
 from neuron_operator import names
 from neuron_operator.api.container import Container
 from neuron_operator.api.v1alpha1 import NeuronModel
+from neuron_operator.changes import desired_hash
 from neuron_operator.placement import Placement
 from neuron_operator.render.runtime import fetch_container, runtime_container, unprivileged
 from neuron_operator.settings import Settings
@@ -20,7 +21,8 @@ def pod_template(model: NeuronModel, placement: Placement, settings: Settings) -
     metadata: dict[str, Any] = {"labels": {**spec.pod.labels, **names.child_labels(model.name)}}
     if spec.pod.annotations:
         metadata["annotations"] = dict(spec.pod.annotations)
-    return {"metadata": metadata, "spec": _pod_spec(model, placement, settings)}
+    template = {"metadata": metadata, "spec": _pod_spec(model, placement, settings)}
+    return template if spec.placement.spread == "None" else _spread(template, model.name)
 
 
 def _pod_spec(model: NeuronModel, placement: Placement, settings: Settings) -> dict[str, Any]:
@@ -39,7 +41,6 @@ def _pod_spec(model: NeuronModel, placement: Placement, settings: Settings) -> d
         },
         "affinity": {"nodeAffinity": placement.node_affinity},
         "tolerations": [dict(toleration) for toleration in placement.tolerations],
-        "topologySpreadConstraints": [_spread(model.name)],
         "initContainers": [fetch_container(model, settings)],
         "containers": [
             runtime_container(model, settings),
@@ -57,14 +58,26 @@ def _pod_spec(model: NeuronModel, placement: Placement, settings: Settings) -> d
     return rendered | {key: value for key, value in optional.items() if value}
 
 
-def _spread(model_name: str) -> dict[str, Any]:
-    """Replicas on different nodes where that is possible; per template, so that a rollout spreads evenly too."""
+def _spread(template: dict[str, Any], model_name: str) -> dict[str, Any]:
+    """Pods of this template in different zones and on different nodes, where that is possible.
+
+    Only pods of the same template count, so that a rollout spreads evenly too. Karpenter gives up the first constraint
+    first, so nodes come after zones. The preference says the same of nodes once more, because the scheduler leaves out
+    every soft constraint on nodes that lack the label of one, and there are clusters without zones.
+    """
+    metadata, spec = template["metadata"], template["spec"]
+    template_label = {names.LABEL_TEMPLATE: desired_hash(template)}
+    of_template = {"matchLabels": {**names.selector(model_name), **template_label}}
+    apart = {"topologyKey": names.LABEL_HOSTNAME, "labelSelector": of_template}
+    constraints = [
+        {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": of_template}
+        for key in (names.LABEL_ZONE, names.LABEL_HOSTNAME)
+    ]
+    preferred = [{"weight": 100, "podAffinityTerm": apart}]
+    anti_affinity = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
     return {
-        "maxSkew": 1,
-        "topologyKey": names.LABEL_HOSTNAME,
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": names.selector(model_name)},
-        "matchLabelKeys": [names.LABEL_TEMPLATE_HASH],
+        "metadata": {**metadata, "labels": {**metadata["labels"], **template_label}},
+        "spec": {**spec, "affinity": {**spec["affinity"], **anti_affinity}, "topologySpreadConstraints": constraints},
     }
 
 
