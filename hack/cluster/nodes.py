@@ -27,6 +27,7 @@ from cluster.settings import (
 )
 
 CNI_PLUGINS = Path("/usr/lib/cni")
+REGION = "us-east-1"
 # Path on the machine → the node's directory that stands in for it inside the node's mount namespace.
 PRIVATE_PATHS = {
     "/var/lib/kubelet": "kubelet",
@@ -177,10 +178,19 @@ def kubelet(settings: Settings, binaries: Path, node: Node) -> Component:
             f"--cert-dir={here / 'kubelet-certificates'}",
             f"--hostname-override={node.name}",
             f"--node-ip={node.address}",
-            f"--node-labels=node.kubernetes.io/instance-type={INSTANCE_TYPE}",
+            "--node-labels=" + ",".join(f"{key}={value}" for key, value in node_labels(node).items()),
         ),
         node,
     )
+
+
+def node_labels(node: Node) -> dict[str, str]:
+    """Those that a node of EKS has from the cloud, with two zones in turn; the kubelet adds host name, os and arch."""
+    return {
+        "node.kubernetes.io/instance-type": INSTANCE_TYPE,
+        "topology.kubernetes.io/region": REGION,
+        "topology.kubernetes.io/zone": f"{REGION}{'ba'[node.number % 2]}",
+    }
 
 
 def device_plugin(settings: Settings, node: Node) -> Component:

@@ -69,10 +69,18 @@ def test_components_of_a_node_live_in_its_mount_namespace(node: Node) -> None:
     assert {one.node for one in described} == {node}
 
 
-def test_kubelet_labels_its_node_with_the_instance_type() -> None:
-    assert (
-        "--node-labels=node.kubernetes.io/instance-type=inf2.xlarge" in nodes.kubelet(SETTINGS, Path("/b"), N1).command
-    )
+def test_kubelet_labels_its_node_as_the_cloud_would() -> None:
+    assert nodes.node_labels(N1) == {
+        "node.kubernetes.io/instance-type": "inf2.xlarge",
+        "topology.kubernetes.io/region": "us-east-1",
+        "topology.kubernetes.io/zone": "us-east-1a",
+    }
+    given = ",".join(f"{key}={value}" for key, value in nodes.node_labels(N1).items())
+    assert f"--node-labels={given}" in nodes.kubelet(SETTINGS, Path("/b"), N1).command
+
+
+def test_the_nodes_are_in_different_zones() -> None:
+    assert nodes.node_labels(N2)["topology.kubernetes.io/zone"] == "us-east-1b"
 
 
 def test_files_are_written_where_the_components_look(tmp_path: Path) -> None:
