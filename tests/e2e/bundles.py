@@ -22,7 +22,14 @@ for batch_size in (1, 4):
 def build(folder: Path) -> dict[str, Path]:
     """Directories by the key they get in the artifact store."""
     tiny = _pack(folder)
-    return {"tiny": tiny, "tiny-again": tiny, "corrupt": _corrupt(tiny), "unloadable": _unloadable(tiny)}
+    return {
+        "tiny": tiny,
+        "tiny-again": tiny,
+        "corrupt": _corrupt(tiny),
+        "unloadable": _unloadable(tiny),
+        "vast": _vast(tiny),
+        "for-trn2": _for_trn2(tiny),
+    }
 
 
 def _pack(folder: Path) -> Path:
@@ -53,6 +60,23 @@ def _unloadable(tiny: Path) -> Path:
         (copy / bucket["file"]).write_bytes(content)
         entry = next(file for file in manifest["files"] if file["path"] == bucket["file"])
         entry.update(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    (copy / "model.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def _vast(tiny: Path) -> Path:
+    """A program that, as model.json says, no disk has room for."""
+    copy = Path(shutil.copytree(tiny, tiny.with_name("vast")))
+    manifest = _manifest(copy)
+    manifest["files"][0]["bytes"] = 2**60
+    (copy / "model.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def _for_trn2(tiny: Path) -> Path:
+    """Compiled, as model.json says, for another device."""
+    copy = Path(shutil.copytree(tiny, tiny.with_name("for-trn2")))
+    manifest = _manifest(copy) | {"target": "trn2", "compiler": {"name": "neuronx-cc", "version": "2.26.6360.0"}}
     (copy / "model.json").write_text(json.dumps(manifest))
     return copy
 
