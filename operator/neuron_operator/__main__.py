@@ -1,4 +1,4 @@
-"""The command line: `run` the operator, `plan-rollout` on a cluster; `render`, `explain` and `crd` need none.
+"""The command line: `run` the operator, `preflight` or `plan-rollout` on a cluster; the rest (`explain`, …) needs none.
 
 Errors of the user end in one line a problem on stderr and exit code 1, never in a traceback.
 """
@@ -22,6 +22,7 @@ from neuron_operator.errors import ApiError, InvalidSpecError, OperatorError
 from neuron_operator.explanation import explanation
 from neuron_operator.manifests import as_yaml
 from neuron_operator.placement import Rejection, choose_placement
+from neuron_operator.preflight import has_failed, table
 from neuron_operator.render import desired_children, pod_template
 from neuron_operator.settings import ENV_PREFIX, Settings
 
@@ -51,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.set_defaults(command=_explain)
     planned = commands.add_parser("plan-rollout", help="say how a change would be rolled out on KUBECONFIG's cluster")
     planned.set_defaults(command=_plan_rollout)
+    checked = commands.add_parser("preflight", help="check what models need of KUBECONFIG's cluster around them")
+    checked.set_defaults(command=_preflight)
     for command in (render, explain, planned):
         command.add_argument("-f", "--filename", required=True, help="YAML file with NeuronModels; - for stdin")
     commands.add_parser("crd", help="print the CustomResourceDefinition as YAML").set_defaults(command=_crd)
@@ -102,6 +105,16 @@ def _plan_rollout(parsed: argparse.Namespace) -> int:
         raise InputError(f"the cluster can't be read: {error}") from error
     print("\n".join(text for text, _ in answers), end="")
     return 0 if all(can_finish for _, can_finish in answers) else 1
+
+
+def _preflight(_: argparse.Namespace) -> int:
+    settings = _settings()
+    try:
+        findings = importlib.import_module("neuron_operator.preflight_survey").preflight(settings)
+    except ApiError as error:
+        raise InputError(f"the cluster can't be read: {error}") from error
+    print(table(findings), end="")
+    return 1 if has_failed(findings) else 0
 
 
 def _settings() -> Settings:

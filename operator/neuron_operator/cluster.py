@@ -222,6 +222,14 @@ class ApiCluster:
             return False
         return True
 
+    async def served_kinds(self, api_version: str) -> frozenset[str]:
+        """The kinds of one version of an API group; none where the API server does not know it."""
+        try:
+            found = await self._exchange("GET", f"/apis/{api_version}", "discovery", None, JSON)
+        except errors.NotFoundError:
+            return frozenset()
+        return frozenset(resource["kind"] for resource in found["resources"])
+
     async def list(
         self, kind: str, namespace: str = "", label_selector: str = "", field_selector: str = ""
     ) -> list[Body]:
@@ -246,18 +254,20 @@ class ApiCluster:
         body: object = None,
         content_type: str = JSON,
     ) -> Body:
-        url = self._client.configuration.host + _path(ref, subresource)
-        if query:
-            url += "?" + urlencode(query)
+        path = _path(ref, subresource) + ("?" + urlencode(query) if query else "")
+        return await self._exchange(method, path, RESOURCES[ref.kind][1], body, content_type)
+
+    async def _exchange(self, method: str, path: str, resource: str, body: object, content_type: str) -> Body:
+        url, shown = self._client.configuration.host + path, path.partition("?")[0]
         started, code = time.monotonic(), 0
         try:
             code, headers, payload = await self._send(method, url, body, content_type)
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            raise errors.UnreachableError(f"{method} {_path(ref)}: {failure or type(failure).__name__}") from failure
+            raise errors.UnreachableError(f"{method} {shown}: {failure or type(failure).__name__}") from failure
         finally:
-            self._observe(method, RESOURCES[ref.kind][1], code, time.monotonic() - started)
+            self._observe(method, resource, code, time.monotonic() - started)
         if code >= 400:
-            raise _api_error(code, headers, payload, f"{method} {_path(ref)}")
+            raise _api_error(code, headers, payload, f"{method} {shown}")
         parsed: Body = json.loads(payload)
         return parsed
 

@@ -1,4 +1,4 @@
-"""Builds the Events that tell of a model's transitions, and says when there have been enough of them. Pure.
+"""Builds the Events that tell of transitions, and says when a model has had enough of them. Pure.
 
 One Event per change of the Ready condition's status or reason and one when a named condition begins to hold, never per
 reconcile. The name is made of what it says, so that the same Event posted twice is one Event with a count, also after
@@ -18,6 +18,8 @@ Body = dict[str, Any]
 REPORTING_CONTROLLER: Final = "neuron-serving"
 LONGEST_NOTE: Final = 1024
 LONGEST_NAME: Final = 253
+# Where the API server wants the Events about what lives in no namespace.
+NAMESPACE_OF_NONE: Final = "default"
 EVENTS_AT_ONCE: Final = 10
 EVENT_EVERY: Final = timedelta(minutes=5)
 
@@ -62,26 +64,30 @@ def _transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
 
 def _event(model: Mapping[str, Any], told: Mapping[str, Any], kind: str, instance: str, now: datetime) -> Body:
     metadata = model["metadata"]
-    said = desired_hash([metadata["uid"], told["reason"], told["message"]])
+    regarding = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        **{name: metadata[name] for name in ("name", "namespace", "uid")},
+    }
+    return event_about(regarding, told, kind, instance, now) | {"action": "Reconcile"}
+
+
+def event_about(regarding: Mapping[str, Any], told: Mapping[str, Any], kind: str, instance: str, now: datetime) -> Body:
+    """An Event about any object, of a type, with a reason and a message: the same again has the same name."""
+    said = desired_hash([regarding.get("uid", ""), told["reason"], told["message"]])
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{metadata['name'][: LONGEST_NAME - len(said) - 1]}.{said}",
-            "namespace": metadata["namespace"],
+            "name": f"{regarding['name'][: LONGEST_NAME - len(said) - 1]}.{said}",
+            "namespace": regarding.get("namespace") or NAMESPACE_OF_NONE,
         },
         "eventTime": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "type": kind,
         "reason": told["reason"],
-        "action": "Reconcile",
+        "action": "Preflight",
         "note": told["message"][:LONGEST_NOTE],
-        "regarding": {
-            "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "uid": metadata["uid"],
-        },
+        "regarding": dict(regarding),
         "reportingController": REPORTING_CONTROLLER,
         "reportingInstance": instance or REPORTING_CONTROLLER,
     }

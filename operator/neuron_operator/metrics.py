@@ -70,6 +70,13 @@ class Metrics:
             registry=registry,
         )
         self.is_leader = Gauge(f"{PREFIX}_leader", "1 while this replica may write, else 0.", registry=registry)
+        self.preflight = Gauge(
+            f"{PREFIX}_preflight",
+            "1 while what models need around them is there, 0 while it is not, by check; absent while that is unknown. "
+            "A failure counts once it lasted a minute. NeuronTaint and MonitoringDefinitions are advice.",
+            ["check"],
+            registry=registry,
+        )
 
     def observe_request(self, verb: str, resource: str, code: int, seconds: float) -> None:
         self.api_requests.labels(verb, resource, str(code)).inc()
