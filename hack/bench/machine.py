@@ -13,11 +13,18 @@ PACKAGES = ("uvicorn", "uvloop", "httptools", "orjson", "numpy", "starlette")
 
 def description() -> dict[str, str]:
     return {
-        "machine": f"{os.cpu_count()} x {_cpu_model()}, {_memory_gib()} GiB, Linux {platform.release()}",
-        "python": platform.python_version(),
+        **host(),
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
         "client": _wrk_version(),
         **_peer_versions(),
+    }
+
+
+def host() -> dict[str, str]:
+    """What any measurement depends on."""
+    return {
+        "machine": f"{os.cpu_count()} x {_cpu_model()}, {_memory_gib()} GiB, Linux {platform.release()}",
+        "python": platform.python_version(),
     }
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -21,12 +21,8 @@ from local_control_plane.programs import binaries, free_port
 
 ADMIN, OPERATOR = "admin", "operator"
 START_TIMEOUT_S = 180.0
-AUDIT_POLICY = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived", "ResponseStarted"],
-    "rules": [{"level": "Request", "users": [OPERATOR]}, {"level": "None"}],
-}
+# Never turned over into another file, which nobody would read.
+AUDIT_LOG_MIB = 100_000
 STAGES = Path(__file__).parent / "stages.yaml"
 # What kwok hands out to pods is nobody's: nothing listens there, and nothing is routed to it.
 POD_RANGE = "10.244.0.0/16"
@@ -34,10 +30,14 @@ POD_RANGE = "10.244.0.0/16"
 
 @dataclass
 class ControlPlane:
-    """The running servers. The operator has a user of its own, so that the audit log tells its requests apart."""
+    """The running servers. The operator has a user of its own, so that the audit log tells its requests apart.
+
+    With the audit level `Request` the log has what was sent, too; with `Metadata` it stays small.
+    """
 
     folder: Path
     binaries: Path = field(default_factory=binaries)
+    audit_level: Literal["Request", "Metadata"] = "Request"
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -81,6 +81,7 @@ class ControlPlane:
             "--disable-admission-plugins=ServiceAccount",
             f"--audit-policy-file={self.folder / 'audit-policy.json'}",
             f"--audit-log-path={self.audit_log}",
+            f"--audit-log-maxsize={AUDIT_LOG_MIB}",
         )
         self._wait_until_ready()
         for user in (ADMIN, OPERATOR):
@@ -128,12 +129,17 @@ class ControlPlane:
         assert not check or ran.returncode == 0, f"{' '.join(arguments)}: {ran.stderr}"
         return ran
 
-    def requests_by_operator(self) -> Iterator[dict[str, Any]]:
-        """What the operator's user asked since the start, from the audit log: one entry a request, in order."""
-        with self.audit_log.open() as lines:
-            for line in lines:
+    def audit_position(self) -> int:
+        """How long the audit log is by now: what comes later is what happens from here on."""
+        return self.audit_log.stat().st_size if self.audit_log.exists() else 0
+
+    def requests_by_operator(self, since: int = 0) -> Iterator[dict[str, Any]]:
+        """What the operator's user asked since that position: one entry a request, in the order of the answers."""
+        with self.audit_log.open("rb") as log:
+            log.seek(since)
+            for line in log:
                 # The last line may not be written to its end yet.
-                if line.endswith("\n"):
+                if line.endswith(b"\n"):
                     yield json.loads(line)
 
     def writes_by_operator(self) -> Iterator[dict[str, Any]]:
@@ -163,10 +169,18 @@ class ControlPlane:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         (self.folder / "service-account.key").write_bytes(encoded)
-        (self.folder / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+        (self.folder / "audit-policy.json").write_text(json.dumps(self._audit_policy()))
         (self.folder / "tokens.csv").write_text(
             "".join(f'{user}-token,{user},{user},"system:masters"\n' for user in (ADMIN, OPERATOR))
         )
+
+    def _audit_policy(self) -> dict[str, Any]:
+        return {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived", "ResponseStarted"],
+            "rules": [{"level": self.audit_level, "users": [OPERATOR]}, {"level": "None"}],
+        }
 
     def _write_kubeconfig(self, user: str) -> None:
         cluster = {

@@ -16,10 +16,15 @@ INSTANCES = {"inf2.xlarge": (2, 4, 16), "inf2.8xlarge": (2, 32, 128), "inf2.48xl
 PODS_OF_A_NODE = 250
 
 
-def create_nodes(control_plane: ControlPlane, count: int, instance_type: str = "inf2.48xlarge") -> list[str]:
-    """Their names, once the scheduler may use each of them; wants the controller manager and kwok."""
+def create_nodes(
+    control_plane: ControlPlane, count: int, instance_type: str = "inf2.48xlarge", first: int = 0
+) -> list[str]:
+    """Their names, which end in numbers from `first` on, once the scheduler may use each of them.
+
+    Wants the controller manager and kwok.
+    """
     client = Client(control_plane.kubeconfig)
-    names = [f"{instance_type.replace('.', '-')}-{number}" for number in range(count)]
+    names = [f"{instance_type.replace('.', '-')}-{number}" for number in range(first, first + count)]
     for number, name in enumerate(names):
         client.request("POST", "/api/v1/nodes", node(name, instance_type, ZONES[number % len(ZONES)]))
     _wait_until_usable(client, names)

@@ -69,6 +69,12 @@ class OperatorProcess:
             raise
         return time.monotonic() - started
 
+    def kill(self) -> None:
+        """SIGKILL, if it was started and has not ended."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
         text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=ANSWER_TIMEOUT_S).text

@@ -1,0 +1,29 @@
+"""The tables of docs/operator-benchmarks.md, written from the kept results; the rest of the page is by hand."""
+
+from pathlib import Path
+
+from local_control_plane import ROOT
+from operator_bench import table
+from operator_bench.errors import BenchError
+from operator_bench.results import Results
+
+PAGE = ROOT / "docs" / "operator-benchmarks.md"
+BEGIN, END = "<!-- results: written by python -m operator_bench docs -->", "<!-- end of results -->"
+
+
+def write(results: Results, page: Path = PAGE) -> None:
+    """Replace what lies between the page's two marks."""
+    page.write_text(replaced(page.read_text(), section(results)))
+
+
+def section(results: Results) -> str:
+    facts = "\n".join(f"- {name}: {value}" for name, value in results.machine.items())
+    return f"Measured on:\n\n{facts}\n\n{table.markdown(results.findings)}"
+
+
+def replaced(text: str, inner: str) -> str:
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise BenchError(f"the page lacks its marks; it needs a line {BEGIN!r} and a line {END!r}")
+    return f"{before}{BEGIN}\n\n{inner}\n\n{END}{after}"

@@ -1,0 +1,13 @@
+"""CPU of the operator's process per model, from its creation until nothing is left to do, idling subtracted."""
+
+from bench.findings import Finding, Target
+from operator_bench.story import Story
+
+FIGURE = "cpu"
+# Deployment, Service, disruption budget, revision, status and events; 20 ms were set for the first two alone.
+AT_MOST_MS = Target("at most", 25)
+
+
+def measure(story: Story) -> list[Finding]:
+    milliseconds = story.created.cpu_seconds / story.models * 1000
+    return [Finding(FIGURE, f"{story.models:,} models: CPU of one", "ms", (milliseconds,), AT_MOST_MS)]

@@ -1,0 +1,23 @@
+"""Models created at once: until the last child exists, beside a client that only creates the same objects."""
+
+from bench.findings import Finding, Target
+from operator_bench.story import Story
+
+FIGURE = "creation"
+OVER_FLOOR = Target("at most", 1.15)
+
+
+def measure(story: Story) -> list[Finding]:
+    size, created = f"{story.models:,} models", story.created
+    rows = [
+        Finding(FIGURE, f"{size}: until the last child exists", "s", (created.children_seconds,)),
+        Finding(FIGURE, f"{size}: until the last one serves", "s", (created.served_seconds,)),
+    ]
+    if story.floor_seconds is None:
+        return rows
+    ratio = (created.children_seconds / story.floor_seconds,)
+    return [
+        Finding(FIGURE, f"{size}: the floor", "s", (story.floor_seconds,)),
+        *rows,
+        Finding(FIGURE, f"{size}: last child, over the floor", "times", ratio, OVER_FLOOR),
+    ]

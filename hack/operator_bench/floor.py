@@ -1,0 +1,61 @@
+"""The least that the children of so many models can cost: eight threads that only create them, and write one status.
+
+Nothing is read, watched, compared or decided: what is left is the API server, etcd and the controllers. Server-side
+apply, Events, and the statuses after the first are the operator's own affair and not in it.
+"""
+
+import json
+import time
+from typing import Any
+
+from local_control_plane.client import MERGE, Client
+from neuron_operator.plan import Known, make_plan
+from neuron_operator.settings import Settings
+from operator_bench.many import for_each
+from operator_bench.models import COLLECTIONS, MODELS, model, names
+
+Body = dict[str, Any]
+# Of any model: rendered once, and told apart by the name and the owner's identity.
+NAME, OWNER = "placeholder", "00000000-0000-0000-0000-000000000000"
+
+
+def create_everything(client: Client, count: int) -> float:
+    """Seconds from the first request to the answer to the last child's creation."""
+    requests = [(COLLECTIONS[body["kind"]], json.dumps(body).encode()) for body in rendered(NAME)]
+    began = time.monotonic()
+    return max(for_each(names(count), lambda name: _create(client, name, requests))) - began
+
+
+def rendered(name: str) -> list[Body]:
+    """Every child of a model of that name, as the operator would create it."""
+    known = Known({**model(name), "metadata": {**model(name)["metadata"], "uid": OWNER, "generation": 1}}, {})
+    return [change.body for change in make_plan(known, Settings()).apply]
+
+
+def status(name: str, now: str) -> Body:
+    """As long as the operator's first word on a model."""
+    common = {"observedGeneration": 1, "lastTransitionTime": now, "reason": "Progressing"}
+    message = "0 of 1 replicas serve. Look at the model again in a while; its pods are being started."
+    conditions = [
+        {**common, "type": kind, "status": is_true, "message": message}
+        for kind, is_true in (("Ready", "False"), ("Reconciling", "True"), ("Stalled", "False"))
+    ]
+    return {
+        "observedGeneration": 1,
+        "conditions": conditions,
+        "replicas": 0,
+        "selector": f"neuron-serving.dev/model={name}",
+        "url": f"http://{name}.bench.svc",
+        "placement": {"instanceTypes": ["inf2.xlarge"], "reason": "1 core on one device; preferred by price per core"},
+        "runtime": {"image": "docker.io/neuron-serving/runtime:0.0.0"},
+    }
+
+
+def _create(client: Client, name: str, requests: list[tuple[str, bytes]]) -> float:
+    uid = client.request("POST", MODELS, model(name))["metadata"]["uid"]
+    for path, body in requests:
+        own = body.replace(NAME.encode(), name.encode()).replace(OWNER.encode(), uid.encode())
+        client.request("POST", path, own)
+    created = time.monotonic()
+    client.request("PATCH", f"{MODELS}/{name}/status", {"status": status(name, "2000-01-01T00:00:00Z")}, MERGE)
+    return created
