@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from neuron_operator import __version__, names
 from neuron_operator.api import NeuronModel
 from neuron_operator.api.problems import problems_in
 from neuron_operator.api.schema import custom_resource_definition
+from neuron_operator.documents import Document, NotYamlError, documents_in
 from neuron_operator.errors import ApiError, InvalidSpecError, OperatorError
 from neuron_operator.explanation import explanation
 from neuron_operator.manifests import as_yaml
@@ -130,33 +130,37 @@ def _settings() -> Settings:
 def _models(filename: str) -> list[NeuronModel]:
     """Every NeuronModel of the file, strictly read; other kinds beside them are skipped."""
     models = []
-    for number, body in enumerate(_documents(filename), start=1):
+    for document in _documents(filename):
+        body = document.body
         if body.get("kind") != names.KIND and "kind" in body:
             continue
         try:
             models.append(NeuronModel.parse(body, strict=True))
         except InvalidSpecError as error:
-            lines = [f"{filename}: document {number}: {problem}" for problem in error.problems]
+            lines = [
+                f"{filename}:{document.line_of(problem.path)}: document {document.number}: {problem}"
+                for problem in error.problems
+            ]
             raise InputError("\n".join(lines)) from error
     if not models:
         raise InputError(f"{filename}: no {names.KIND} in it; an example is examples/01-sentiment.yaml")
     return models
 
 
-def _documents(filename: str) -> Iterator[dict[str, Any]]:
+def _documents(filename: str) -> Iterator[Document]:
     try:
         text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
-        documents = list(yaml.safe_load_all(text))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{filename}: can't be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{filename}: is not YAML: {error}") from error
-    for number, document in enumerate(documents, start=1):
-        if document is None:
-            continue
-        if not isinstance(document, dict):
+    try:
+        documents = list(documents_in(text))
+    except NotYamlError as error:
+        raise InputError(f"{filename}:{error.line}: is not YAML: {error}") from error
+    for document in documents:
+        if not isinstance(document.body, dict):
             raise InputError(
-                f"{filename}: document {number}: must be an object with kind and spec, not {document!r:.40}"
+                f"{filename}:{document.line}: document {document.number}: must be an object with kind and spec, "
+                f"not {document.body!r:.40}"
             )
         yield document
 

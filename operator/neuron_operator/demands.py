@@ -59,7 +59,7 @@ def _label(key: str, value: str) -> Demand:
         elif close:
             answer = f"Remove it, or did you mean {joined(close, 'or')}?"
         else:
-            answer = "No instance type with Neuron devices has it: remove it"
+            answer = "No instance type that is offered has it: remove it"
         return f"spec.placement.nodeSelector asks for {key}: {value or repr(value)}, but {listed(left)} " + (
             f"{'has' if len(left) == 1 else 'have'} {have}. {answer}"
         )
@@ -125,7 +125,9 @@ def _too_much(asked: Host, left: Types) -> str:
 
 
 def host_in_words(asked: Host) -> str:
-    return f"{cpu_in_words(asked.cpu)} and {memory_in_words(asked.memory, is_asked=True)}"
+    words = [cpu_in_words(asked.cpu)] if asked.cpu else []
+    words += [memory_in_words(asked.memory, is_asked=True)] if asked.memory else []
+    return joined(words) if words else "no cpu or memory"
 
 
 def _neighbors(cores: int) -> Demand:

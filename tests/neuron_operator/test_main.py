@@ -1,6 +1,7 @@
 """The command line: what it prints, where errors go, and that none ends in a traceback."""
 
 import io
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,33 @@ def test_explain_says_where_and_why(tmp_path: Path, capsys: Captured) -> None:
     assert "inf2.xlarge" in out
 
 
+def test_explain_prints_weights_and_how_many_replicas_fit(tmp_path: Path, capsys: Captured) -> None:
+    body = model_body(neuronCores=1, resources={"requests": {"cpu": "1500m"}})
+    _, out, _ = run(capsys, "explain", "-f", write(tmp_path, body))
+    table = {row.split()[0]: " ".join(row.split()[1:]) for row in out.splitlines() if row.startswith("    inf2.")}
+    # Weight, cores, device memory, cpu and memory left to pods, replicas by cores and by host, price.
+    assert table["inf2.xlarge"] == "100 2 32 GiB 3.92 cpu, 13.8 GiB 2 2 0.76"
+    assert table["inf2.8xlarge"] == "75 2 32 GiB 31.85 cpu, 115.5 GiB 2 21 1.97"
+    assert "host: 1.5 cpu each" in out
+
+
+def test_explain_prints_a_node_pool_that_can_be_pasted(tmp_path: Path, capsys: Captured) -> None:
+    _, out, _ = run(capsys, "explain", "-f", write(tmp_path, model_body()))
+    start = out.index("    apiVersion: karpenter.sh/v1")
+    assert yaml.safe_load(textwrap.dedent(out[start:]))["kind"] == "NodePool"
+
+
+def test_explain_answers_for_each_model_of_a_file(tmp_path: Path, capsys: Captured) -> None:
+    bodies = (model_body("first"), model_body("second", neuronCores=3), {"kind": "ConfigMap"}, model_body("third"))
+    code, out, _ = run(capsys, "explain", "-f", write(tmp_path, *bodies))
+    assert code == 1
+    assert [line for line in out.splitlines() if line.startswith("NeuronModel")] == [
+        "NeuronModel shop/first: can be placed",
+        "NeuronModel shop/second: can't be placed",
+        "NeuronModel shop/third: can be placed",
+    ]
+
+
 def test_explain_says_why_not(tmp_path: Path, capsys: Captured) -> None:
     body = model_body(placement={"instanceTypes": ["inf2.6xlarge"]})
     code, out, _ = run(capsys, "explain", "-f", write(tmp_path, body))
@@ -83,12 +111,13 @@ def test_render_of_what_cannot_be_placed_prints_no_children(tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param("a: [1", "is not YAML", id="not-yaml"),
-        pytest.param("just text", "document 1: must be an object", id="not-an-object"),
+        pytest.param("a: [1", ":1: is not YAML: expected ',' or ']'", id="not-yaml"),
+        pytest.param("a: 1\n---\nb: 1\n c: 2", ":4: is not YAML: mapping values", id="second-document-not-yaml"),
+        pytest.param("\n\njust text", ":3: document 1: must be an object", id="not-an-object"),
         pytest.param("kind: ConfigMap", "no NeuronModel in it", id="no-model"),
         pytest.param("", "no NeuronModel in it", id="empty"),
-        pytest.param("kind: NeuronModel\nspec: 3", "document 1: metadata.name: required", id="nothing-but-a-kind"),
-        pytest.param("\x00", "is not YAML", id="binary"),
+        pytest.param("kind: NeuronModel\nspec: 3", ":1: document 1: metadata.name: required", id="nothing-but-a-kind"),
+        pytest.param("a: 1\n\x00", ":2: is not YAML: special characters", id="binary"),
     ],
 )
 def test_a_file_that_is_no_model_is_told_in_one_line(tmp_path: Path, capsys: Captured, text: str, words: str) -> None:
@@ -111,6 +140,28 @@ def test_wrong_fields_are_told_one_a_line_with_document_and_path(tmp_path: Path,
     assert code == 1
     assert "document 2: spec.neuronCors: unknown field; did you mean neuronCores?" in err.splitlines()[1]
     assert len(err.splitlines()) == 2
+
+
+def test_a_wrong_field_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    text = """\
+apiVersion: neuron-serving.dev/v1alpha1
+kind: NeuronModel
+metadata: {name: sentiment}
+spec:
+  artifact: {uri: "s3://models/sentiment/"}
+  neuronCores: 2
+  placement:
+    nodeSelector:
+      team: search
+      topology.kubernetes.io/zone: not a value
+    instanceTypes:
+      - inf2.xlarge
+      - INF2
+"""
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"# comment\n---\n{text}"))
+    code, _, err = run(capsys, "explain", "-f", "-")
+    assert code == 1
+    assert [line.split(":")[:2] for line in err.splitlines()] == [["-", "15"], ["-", "12"]]
 
 
 def test_a_wrong_setting_is_told_by_its_variable(
