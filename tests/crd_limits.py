@@ -42,7 +42,7 @@ HOST_RESOURCES = ("cpu", "memory", "ephemeral-storage", "gpu")
 SHAPES = {
     "uri": ("s3://models/", ""),
     "instanceTypes": ("inf2.", ""),
-    "fieldPath": ("metadata.labels['", "']"),
+    "fieldPath": ("metadata.annotations['", f"/{'b' * 63}']"),
     "mountPath": ("/", ""),
     "workingDir": ("/", ""),
 }
@@ -75,11 +75,14 @@ BREAKERS: Node = {
     "the container names runtime": [{"name": "fetch", "image": "a"}],
     "port 8080 of the pod": 8080,
     "a probe needs exactly one": {"periodSeconds": 2},
+    "successThreshold of a liveness": {"tcpSocket": {"port": 9000}, "successThreshold": 2},
+    "two ports of a container": [{"name": "web", "containerPort": 9000}, {"name": "web", "containerPort": 9001}],
+    "a subPath lies within": "a/../../b",
 }  # fmt: skip
 # All that the cases below know to be said of a value; the rest of a schema says what it is made of.
 LIMITS = {
-    "type", "enum", "pattern", "required", "minimum", "maximum", "minLength", "maxLength", "maxItems", "maxProperties",
-    "x-kubernetes-list-type", RULES,
+    "type", "enum", "pattern", "required", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems",
+    "maxProperties", "x-kubernetes-list-type", RULES,
 }  # fmt: skip
 STRUCTURE = {
     "description", "default", "properties", "items", "additionalProperties", "format", "x-kubernetes-int-or-string",
@@ -87,10 +90,16 @@ STRUCTURE = {
 }  # fmt: skip
 # How far beyond a bound the next value is.
 BOUNDS = {
-    "minimum": -1, "maximum": 1, "minLength": -1, "maxLength": 1, "maxItems": 1, "maxProperties": 1,
+    "minimum": -1, "maximum": 1, "minLength": -1, "maxLength": 1, "minItems": -1, "maxItems": 1, "maxProperties": 1,
 }  # fmt: skip
 # Where another rule of the same field is narrower than the limit, so that nothing at the limit can be valid.
-UNREACHABLE = {("uri", "minLength"), ("digest", "maxLength"), ("instanceTypes", "minLength")}
+UNREACHABLE = (
+    "minLength of spec.artifact.uri",
+    "maxLength of spec.artifact.digest",
+    "minLength of spec.placement.instanceTypes[0]",
+    "maximum of spec.pod.containers[0].livenessProbe.successThreshold",
+    "maximum of spec.pod.containers[0].startupProbe.successThreshold",
+)
 
 
 @dataclass(frozen=True)
@@ -238,14 +247,14 @@ def _within(steps: Steps, schema: Node) -> Iterator[tuple[str, Any]]:
     for word in schema.get("enum", ()):
         yield "enum", word
     for keyword in BOUNDS:
-        if keyword in schema and (name_of(steps), keyword) not in UNREACHABLE:
+        if keyword in schema and f"{keyword} of {dotted(steps)}" not in UNREACHABLE:
             yield keyword, _at(keyword, schema[keyword], schema, steps)
 
 
 def _at(keyword: str, bound: int, schema: Node, steps: Steps) -> Any:
     if keyword in ("minLength", "maxLength"):
         return of_length(bound, steps)
-    if keyword == "maxItems":
+    if keyword in ("minItems", "maxItems"):
         return items(bound, schema, steps)
     return entries(bound, steps) if keyword == "maxProperties" else bound
 

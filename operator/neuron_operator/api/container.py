@@ -27,7 +27,8 @@ PullPolicy = Literal["IfNotPresent", "Always", "Never"]
 Words = Annotated[
     tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=64, json_schema_extra=shapes.ATOMIC)
 ]
-Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]
+# Printable and without spaces. What counts as a space beyond ASCII, the API server and pydantic see differently.
+Image = Annotated[str, Field(min_length=1, max_length=512, pattern="^[!-~]+$")]
 
 
 class HttpGet(ApiModel):
@@ -41,7 +42,9 @@ class TcpSocket(ApiModel):
 
 
 class ExecAction(ApiModel):
-    command: Words = Field(description="Command and arguments, without a shell; exit code 0 is healthy.")
+    command: Annotated[Words, Field(min_length=1)] = Field(
+        description="Command and arguments, without a shell; exit code 0 is healthy."
+    )
 
 
 Seconds = Annotated[int, Field(ge=1, le=3600)]
@@ -65,7 +68,18 @@ class ProbeFields(ApiModel):
 
 
 ONE_HANDLER = one_of("a probe needs exactly one of httpGet, tcpSocket and exec", "httpGet", "tcpSocket", "exec")
-Probe = Annotated[ProbeFields, ONE_HANDLER]
+SUCCEEDS_ONCE = Rule(
+    "!has(self.successThreshold) || self.successThreshold == 1",
+    "successThreshold of a liveness or startup probe can only be 1: remove it",
+    lambda probe: probe.success_threshold in (None, 1),
+)
+ReadinessProbe = Annotated[ProbeFields, ONE_HANDLER]
+OtherProbe = Annotated[ProbeFields, ONE_HANDLER, SUCCEEDS_ONCE]
+PORT_NAMES_ONCE = Rule(
+    "self.all(p, !has(p.name) || self.exists_one(other, has(other.name) && other.name == p.name))",
+    "two ports of a container have the same name: rename one",
+    lambda ports: len(named := [port.name for port in ports or () if port.name]) == len(set(named)),
+)
 
 
 class ContainerSecurity(ApiModel):
@@ -97,6 +111,7 @@ class Container(ApiModel):
         tuple[ContainerPort, ...] | None,
         Field(max_length=16),
         shapes.Unique(("containerPort", "protocol")),
+        PORT_NAMES_ONCE,
     ] = Field(default=None, description="Ports it listens on; spec.service.targetPort may name one.")
     resources: Resources | None = Field(default=None, description="Host cpu and memory; never NeuronCores.")
     volume_mounts: Annotated[
@@ -104,9 +119,11 @@ class Container(ApiModel):
         Field(max_length=16),
         shapes.Unique(("mountPath",)),
     ] = Field(default=None, description="Where volumes of spec.pod.volumes appear in this container.")
-    readiness_probe: Probe | None = Field(default=None, description="The pod gets traffic only while this is healthy.")
-    liveness_probe: Probe | None = Field(default=None, description="The container is restarted when this fails.")
-    startup_probe: Probe | None = Field(default=None, description="Holds the other probes back until it succeeds.")
+    readiness_probe: ReadinessProbe | None = Field(
+        default=None, description="The pod gets traffic only while this is healthy."
+    )
+    liveness_probe: OtherProbe | None = Field(default=None, description="The container is restarted when this fails.")
+    startup_probe: OtherProbe | None = Field(default=None, description="Holds the other probes back until it succeeds.")
     security_context: ContainerSecurity | None = Field(
         default=None,
         description="Who the process runs as. Capabilities are always dropped and privileges never escalate.",

@@ -4,6 +4,7 @@ A subset, not a pod template: nothing here reaches the host, and only the runtim
 and meanings are those of core/v1, so what is written here is rendered as it stands.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -54,8 +55,8 @@ def one_of(message: str, *fields: str) -> Rule:
 
 class FieldRef(ApiModel):
     field_path: str = Field(
-        max_length=320,
-        pattern=r"^(metadata\.(name|namespace|uid|labels\['[^']+'\]|annotations\['[^']+'\])"
+        max_length=341,
+        pattern=rf"^(metadata\.(name|namespace|uid|(labels|annotations)\['{shapes.QUALIFIED_KEY}'\])"
         r"|spec\.(nodeName|serviceAccountName)|status\.(hostIP|hostIPs|podIP|podIPs))$",
         description="Field of the pod, such as metadata.name, spec.nodeName or status.podIP.",
     )
@@ -63,7 +64,9 @@ class FieldRef(ApiModel):
 
 class KeyRef(ApiModel):
     name: DnsSubdomain = Field(description="Name of the object, in the model's namespace.")
-    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key within it.")
+    key: str = Field(
+        min_length=1, max_length=253, pattern=r"^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$", description="Key within it."
+    )
     optional: bool | None = Field(default=None, description="Start the container even if the object or key is missing.")
 
 
@@ -75,7 +78,10 @@ class EnvValueFrom(ApiModel):
 
 class EnvVar(ApiModel):
     name: str = Field(
-        min_length=1, max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", description="Name of the variable."
+        min_length=1,
+        max_length=253,
+        pattern=r"^([-_a-zA-Z]|[.][-_a-zA-Z0-9])[-._a-zA-Z0-9]*$",
+        description="Name of the variable.",
     )
     value: str | None = Field(default=None, max_length=32768, description="Its value; $(NAME) refers to earlier ones.")
     value_from: (
@@ -210,10 +216,23 @@ Volumes = Annotated[
 ]
 
 
+PARENT = "(^|/)[.][.](/|$)"
+SubPath = Annotated[
+    FilePath,
+    Rule(
+        f"!self.startsWith('/') && !self.matches('{PARENT}')",
+        "a subPath lies within the volume: it must not start with / and not contain ..",
+        lambda path: not path.startswith("/") and re.search(PARENT, path) is None,
+    ),
+]
+
+
 class VolumeMount(ApiModel):
     name: DnsLabel = Field(description="Name of a volume of spec.pod.volumes.")
-    mount_path: FilePath = Field(description="Absolute path in the container.")
-    sub_path: FilePath | None = Field(default=None, description="Path within the volume; its root by default.")
+    mount_path: Annotated[FilePath, Field(pattern="^/[^:]*$")] = Field(
+        description="Absolute path in the container, without a colon."
+    )
+    sub_path: SubPath | None = Field(default=None, description="Path within the volume; its root by default.")
     read_only: bool | None = Field(default=None, description="Mount it read-only; writable by default.")
 
 
@@ -224,8 +243,8 @@ class ContainerPort(ApiModel):
     name: str | None = Field(
         default=None,
         max_length=15,
-        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-        description="Name of the port within the pod.",
+        pattern=shapes.PORT_NAME,
+        description="Name of the port within the pod, with a letter in it.",
     )
     container_port: Annotated[
         Port,

@@ -53,17 +53,25 @@ Quantity = Annotated[
     BeforeValidator(as_text),
 ]
 LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")]
-QUALIFIED_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DNS_SUBDOMAIN = f"{DNS_LABEL}([.]{DNS_LABEL})*"
+# As the API server reads it: a prefix of at most 253 characters, a name of at most 63.
+QUALIFIED_KEY = f"({DNS_SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
+QUALIFIED_NAME = f"^{QUALIFIED_KEY}$"
+LONGEST_PREFIX, LONGEST_KEY = 253, 317
 LABEL_KEYS = Rule(
-    f"self.all(k, k.size() <= 317 && k.matches('{QUALIFIED_NAME}'))",
-    "a key must look like name or example.com/name: letters, digits, -, _ and .",
-    lambda found: all(len(key) <= 317 and re.fullmatch(QUALIFIED_NAME, key) for key in found),
+    f"self.all(k, k.size() <= {LONGEST_KEY} && k.indexOf('/') <= {LONGEST_PREFIX} && k.matches('{QUALIFIED_NAME}'))",
+    "a key must look like name or example.com/name: letters, digits, -, _ and ., at most 63 of them in the name",
+    lambda found: all(
+        len(key) <= LONGEST_KEY and key.find("/") <= LONGEST_PREFIX and re.fullmatch(QUALIFIED_NAME, key)
+        for key in found
+    ),
 )
 LabelKey = Annotated[str, StringConstraints(min_length=1)]
-DnsLabel = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-DnsSubdomain = Annotated[
-    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-]
+DnsLabel = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=f"^{DNS_LABEL}$")]
+DnsSubdomain = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=f"^{DNS_SUBDOMAIN}$")]
+# With a letter in it, and without two hyphens in a row.
+PORT_NAME = "^([a-z0-9]+-)*[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
