@@ -116,7 +116,7 @@ def settings_page() -> str:
         "|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
-        default = f"`{field.default}`" if field.default != "" else "empty"
+        default = {"": "empty", (): "empty", None: "unset"}.get(field.default, f"`{field.default}`")
         lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {default} | {_cell(field.description or '')} |")
     return "\n".join(lines) + "\n"
 

@@ -32,10 +32,12 @@ class Requests:
 
 @dataclass(frozen=True)
 class Capacity:
-    """The Neuron nodes, and what is asked of them; `requests` is None while that is unknown."""
+    """The Neuron nodes, and what is asked of them; `requests` is None while that is unknown. An operator that may not
+    read nodes knows none, which says nothing about how many there are."""
 
     nodes: tuple[ObservedNode, ...] = ()
     requests: Mapping[str, Requests] | None = None
+    knows_nodes: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def explain_unschedulable(placement: Placement, capacity: Capacity, waiting: int
 
     | nodes of the wanted types                 | answer                                  |
     |-------------------------------------------|-----------------------------------------|
+    | may not be read                           | as if enough were free, unless the      |
+    |                                           | scheduler says InsufficientNeuronCores  |
     | none                                      | NoNeuronNodes                           |
     | none with a single NeuronCore             | DevicePluginMissing                     |
     | none with enough free                     | InsufficientNeuronCores                 |
@@ -100,10 +104,10 @@ def explain_unschedulable(placement: Placement, capacity: Capacity, waiting: int
     | enough free otherwise                     | Unschedulable, in the scheduler's words |
     """
     wanted = [node for node in capacity.nodes if node.instance_type in placement.instance_types]
-    if not wanted:
+    if not wanted and capacity.knows_nodes:
         return _no_nodes(placement, capacity.nodes)
     equipped = [node for node in wanted if node.allocatable_cores > 0]
-    if not equipped:
+    if not equipped and capacity.knows_nodes:
         return _no_device_plugin(wanted)
     usable = [node for node in equipped if node.is_usable]
     if capacity.requests is None:

@@ -214,10 +214,10 @@ class ApiCluster:
         """Put `body` in the place of the object, unless that has changed since it was read."""
         return await self._request("PUT", Ref.of(body), body=body)
 
-    async def serves_models(self) -> bool:
-        """Whether the API server answers, and knows our kind; raises when it doesn't answer."""
+    async def serves_models(self, namespace: str = "") -> bool:
+        """Whether the API server answers, and knows our kind; raises when it doesn't answer or may not be asked."""
         try:
-            await self._request("GET", Ref(KIND, "", ""), query={"limit": "1"})
+            await self._request("GET", Ref(KIND, namespace, ""), query={"limit": "1"})
         except errors.NotFoundError:
             return False
         return True

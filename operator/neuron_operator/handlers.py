@@ -1,10 +1,12 @@
 """What wakes the operator: kopf's watch streams, each event turned into keys of the queue.
 
 Only `index` and `on.event`, because they write nothing to anyone's object. The feed is synced once every object of
-every first list is known, so a worker never decides on half of the cluster.
+every first list is known, so a worker never decides on half of the cluster, nor on half of a namespace that may be read
+only later.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,28 +14,30 @@ import kopf
 
 from neuron_operator.canary import Canary
 from neuron_operator.cluster import RESOURCES
-from neuron_operator.indices import API_SERVICE, CHILD_KINDS, HPA, Indices, Key, Listing, key_of, model_keys, version_of
+from neuron_operator.first_lists import FirstLists
+from neuron_operator.indices import API_SERVICE, HPA, Indices, Key, Listing, key_of, model_keys, version_of
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
+from neuron_operator.scope import EVERYWHERE, LEASE, NODE, Scope, Stream
 from neuron_operator.workqueue import WorkQueue
 
-LEASE = "Lease"
-WATCHED = (KIND, *CHILD_KINDS, "Pod", "Node", HPA, LEASE, API_SERVICE)
 # What models run on and beside, and nobody's in particular.
-SURROUNDINGS = ("Node", API_SERVICE)
+SURROUNDINGS = (NODE, API_SERVICE)
 
 
 class Feed:
     """Where events go: the indices first, then the keys of the models they concern into the queue."""
 
-    def __init__(self, indices: Indices, queue: WorkQueue[Key], nodes: NodeWatch) -> None:
+    def __init__(self, indices: Indices, queue: WorkQueue[Key], nodes: NodeWatch, scope: Scope | None = None) -> None:
         self._indices, self._queue, self._nodes = indices, queue, nodes
-        self._unlisted, self._unread = set(WATCHED), set[tuple[str, Key]]()
+        self.scope = scope or Scope()
+        self._lists = FirstLists(self.scope.streams)
+        self._held: dict[str, set[Key]] = defaultdict(set)
+        self._told_at: dict[Stream, float] = {}
         self.canary = Canary()
         self.synced = asyncio.Event()
         # Set when a node or a served API becomes known, changes or goes; whoever waits for it clears it.
         self.environment_changed = asyncio.Event()
-        self.last_event_at: dict[str, float] = {}
 
     def know(self, kind: str, body: Mapping[str, Any]) -> None:
         self._read(kind, body)
@@ -51,47 +55,76 @@ class Feed:
         self._indices.drop(kind, body)
         self._wake(kind, model_keys(kind, body))
 
-    def begin_list(self, kind: str) -> Listing:
-        """A list is about to be asked for."""
-        return Listing(self._indices.every(kind))
+    def begin_list(self, stream: Stream) -> Listing:
+        """A list is about to be asked for; what other namespaces have is not missing from it."""
+        known = self._indices.every(stream.kind)
+        return Listing(body for body in known if stream.namespace in (EVERYWHERE, key_of(body).namespace))
 
-    def expect(self, kind: str, body: Mapping[str, Any]) -> None:
+    def expect(self, stream: Stream, body: Mapping[str, Any]) -> None:
         """The object is on a list; nobody decides before it is known."""
-        if not self.synced.is_set():
-            self._unread.add((kind, key_of(body)))
+        if not self.synced.is_set() or not self._lists.are_complete_in(stream.namespace):
+            self._lists.expect(stream, key_of(body))
 
-    def end_list(self, kind: str) -> None:
-        if kind == LEASE:
+    def end_list(self, stream: Stream) -> None:
+        if stream.kind == LEASE:
             self.canary.heard(0, _now())
-        self._unlisted.discard(kind)
-        self._check_synced()
+        self._lists.listed(stream)
+        self._go_on()
+
+    def refuse(self, stream: Stream) -> None:
+        """The stream's namespace may not be read, for now or any more: the others go on without it."""
+        self._lists.refuse(stream)
+        self._told_at.pop(stream, None)
+        self._go_on()
+
+    def holds(self, key: Key) -> bool:
+        """Whether nothing may be decided on the model, because its namespace can't be read; it is woken once it can."""
+        if self._lists.are_complete_in(key.namespace):
+            return False
+        self._held[key.namespace].add(key)
+        return True
 
     def unsynced(self) -> list[str]:
-        """The kinds whose first list is not known yet."""
-        return sorted({*self._unlisted, *(kind for kind, _ in self._unread)})
+        """Whose first list is not known yet."""
+        return sorted(map(str, self._lists.missing))
 
-    def seen(self, kind: str) -> None:
-        self.last_event_at[kind] = _now()
+    def readable_namespaces(self) -> list[str]:
+        """Where models may be asked for; the empty name means everywhere."""
+        refused = self._lists.refused_namespaces
+        return [namespace for namespace in self.scope.asked_namespaces if namespace not in refused]
+
+    def told(self, stream: Stream) -> None:
+        self._told_at[stream] = _now()
+
+    def silence_s(self) -> dict[str, float]:
+        """For how long the watches of a kind have told nothing; of several, the one that is silent for longest."""
+        return {kind: _now() - min(at for of, at in self._told_at.items() if of.kind == kind) for kind in self._kinds()}
+
+    def _kinds(self) -> set[str]:
+        return {stream.kind for stream in self._told_at}
 
     def _read(self, kind: str, body: Mapping[str, Any]) -> None:
         if kind == LEASE:
             self.canary.heard(version_of(body), _now())
-        if not self.synced.is_set():
-            self._unread.discard((kind, key_of(body)))
-            self._check_synced()
+        self._lists.read(kind, key_of(body))
+        self._go_on()
 
-    def _check_synced(self) -> None:
-        if not self._unlisted and not self._unread:
+    def _go_on(self) -> None:
+        """With whatever is complete by now."""
+        if not self.synced.is_set() and self._lists.are_complete:
             self.synced.set()
+        for namespace in [held for held in self._held if self._lists.are_complete_in(held)]:
+            for key in self._held.pop(namespace):
+                self._queue.add(key)
 
     def _wake(self, kind: str, keys: set[Key]) -> None:
-        if kind in ("Node", "Pod"):
+        if kind in (NODE, "Pod"):
             self._nodes.changed()
         if kind in SURROUNDINGS:
             self.environment_changed.set()
         for key in keys if kind not in SURROUNDINGS else ():
             # Most autoscalers of a cluster scale what is not ours.
-            if kind != HPA or self._indices.get(KIND, key) is not None:
+            if (kind != HPA or self._indices.get(KIND, key) is not None) and not self.holds(key):
                 self._queue.add(key)
 
 
@@ -105,7 +138,7 @@ def register(registry: kopf.OperatorRegistry, feed: Feed) -> None:
         if event["type"] == "DELETED":
             feed.forget(param, event["object"])
 
-    for kind in WATCHED:
+    for kind in feed.scope.kinds:
         api_version, plural = RESOURCES[kind]
         resource = (*api_version.split("/"), plural)
         kopf.index(*resource, id=f"known-{plural}", param=kind, registry=registry)(on_known)

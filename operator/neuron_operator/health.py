@@ -16,10 +16,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from neuron_operator.canary import Canary
 from neuron_operator.cluster import ApiCluster
 from neuron_operator.errors import ApiError
-from neuron_operator.handlers import LEASE
 from neuron_operator.indices import version_of
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import LABEL_ELECTOR
+from neuron_operator.scope import LEASE
 
 STUCK_S: Final = 120.0
 LONGEST_SILENCE_S: Final = 180.0
@@ -51,7 +51,10 @@ class Health:
         """Why this process does not know the cluster as it is; whether it leads is no matter."""
         if kinds := self.unsynced():
             return f"the watches have not delivered their first lists yet: {', '.join(kinds)}"
-        return None if await self._reachable() else "the API server does not answer, or does not know NeuronModels"
+        try:
+            return None if await self.api_answers() else "the API server does not know NeuronModels: install the CRD"
+        except ApiError as error:
+            return f"the API server can't be asked for NeuronModels: {error}"
 
     async def _is_deaf(self) -> bool:
         """An API server that does not answer shows nothing, and without an elector nobody renews."""
@@ -67,9 +70,9 @@ class Health:
             return False
 
 
-async def newest_renewal(cluster: ApiCluster) -> int:
+async def newest_renewal(cluster: ApiCluster, namespace: str) -> int:
     """The version of the Lease as it is now, read past the watches; 0 while there is none."""
-    leases = await cluster.list(LEASE, label_selector=LABEL_ELECTOR)
+    leases = await cluster.list(LEASE, namespace, label_selector=LABEL_ELECTOR)
     return max(map(version_of, leases), default=0)
 
 

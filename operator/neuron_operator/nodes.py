@@ -1,7 +1,8 @@
 """Reads what the pods of everyone hold and want of the Neuron nodes, and wakes the models that wait for cores.
 
 The reconcile asks only while one of its pods has no node or a rollout is to be planned; the answer is kept for a few
-seconds and shared by all models. The ledger of promised cores is kept beside it, because the two must fit together.
+seconds and shared by all models. Without the right to read nodes it asks for nothing and knows nothing. The ledger of
+promised cores is kept beside it, because the two must fit together.
 """
 
 import asyncio
@@ -32,8 +33,9 @@ NO_NODE: Final = ""
 class NodeWatch:
     """Capacity on demand, and the set of models to look at again when it changes."""
 
-    def __init__(self, cluster: Cluster, indices: Indices, queue: WorkQueue[Key]) -> None:
+    def __init__(self, cluster: Cluster, indices: Indices, queue: WorkQueue[Key], *, can_read: bool = True) -> None:
         self._cluster, self._indices, self._queue = cluster, indices, queue
+        self._can_read = can_read
         self._waiting: set[Key] = set()
         self._nudge: asyncio.TimerHandle | None = None
         self._ledger = Ledger()
@@ -44,6 +46,8 @@ class NodeWatch:
 
     async def capacity(self) -> Capacity:
         """The Neuron nodes and what is asked of them, at most a few seconds old."""
+        if not self._can_read:
+            return Capacity(knows_nodes=False)
         nodes = self._neuron_nodes()
         try:
             claims = await self._read_claims(nodes)
@@ -61,6 +65,8 @@ class NodeWatch:
 
     async def outlook(self, key: Key, clock: Callable[[], datetime]) -> Outlook:
         """What a rollout of the model is planned on. Nothing may be awaited until `settle` has noted its outcome."""
+        if not self._can_read:
+            return Outlook((), (), self._ledger.others(key), clock(), knows_nodes=False)
         while True:
             nodes = self._neuron_nodes()
             claims = await self._read_claims(nodes)

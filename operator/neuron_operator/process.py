@@ -20,6 +20,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from neuron_operator import __version__
+from neuron_operator.access import serves_models
 from neuron_operator.cluster import ApiCluster
 from neuron_operator.elector import Alone, Elector, Leases
 from neuron_operator.gate import Gate
@@ -30,6 +31,7 @@ from neuron_operator.metrics import Metrics, ModelCollector
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.reconcile import Reconciler
+from neuron_operator.scope import Scope
 from neuron_operator.settings import Settings
 from neuron_operator.status import is_new
 from neuron_operator.watching import watch
@@ -63,20 +65,22 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
     cluster = await ApiCluster.connect(kubeconfig, metrics.observe_request, identity)
     indices, gate = Indices(), Gate()
     queue = WorkQueue[Key](lambda key: is_new(indices.get(KIND, key)))
-    nodes = NodeWatch(cluster, indices, queue)
-    feed = Feed(indices, queue, nodes)
+    scope = Scope.of(settings)
+    nodes = NodeWatch(cluster, indices, queue, can_read=scope.reads_nodes)
+    feed = Feed(indices, queue, nodes, scope)
     writer = Writer(cluster, indices, gate, metrics)
     reconciler = Reconciler(indices, writer, nodes, settings, lambda: datetime.now(UTC))
     metrics.registry.register(ModelCollector(lambda: indices.every(KIND)))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(cluster.close)
         stack.callback(queue.close)
-        newest = partial(newest_renewal, cluster)
-        health = Health(partial(_oldest_age_s, queue, gate), cluster.serves_models, feed.unsynced, feed.canary, newest)
+        newest = partial(newest_renewal, cluster, scope.lease_namespace)
+        oldest_age_s, api_answers = partial(_oldest_age_s, queue, gate), partial(_api_answers, cluster, feed)
+        health = Health(oldest_age_s, api_answers, feed.unsynced, feed.canary, newest)
         endpoints = Endpoints(health, metrics, lambda: _refresh(metrics, queue, gate, feed))
         stack.push_async_callback(endpoints.stop)
         await endpoints.start(settings.health_port, settings.metrics_port)
-        reconcile = partial(_reconcile_as_leader, gate, reconciler)
+        reconcile = partial(_reconcile_as_leader, gate, feed, reconciler)
         workers = [asyncio.create_task(work(queue, gate, reconcile, metrics)) for _ in range(settings.workers)]
         candidate = _candidate(settings, cluster, gate, identity)
         leading = asyncio.create_task(_lead_when_synced(candidate, feed))
@@ -130,10 +134,15 @@ async def _lead_when_synced(candidate: Elector | Alone, feed: Feed) -> None:
     await candidate.run()
 
 
-async def _reconcile_as_leader(gate: Gate, reconciler: Reconciler, key: Key) -> float | None:
-    """A worker may have waited for its key since before the lease was lost: nothing may be decided either then."""
+async def _reconcile_as_leader(gate: Gate, feed: Feed, reconciler: Reconciler, key: Key) -> float | None:
+    """A worker may have waited for its key since before the lease was lost, or the rights to the model's namespace:
+    nothing may be decided either then."""
     gate.ensure_open()
-    return await reconciler.reconcile(key)
+    return None if feed.holds(key) else await reconciler.reconcile(key)
+
+
+async def _api_answers(cluster: ApiCluster, feed: Feed) -> bool:
+    return await serves_models(cluster, feed.readable_namespaces())
 
 
 def _oldest_age_s(queue: WorkQueue[Key], gate: Gate) -> float:
@@ -150,9 +159,8 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 def _refresh(metrics: Metrics, queue: WorkQueue[Key], gate: Gate, feed: Feed) -> None:
     """Gauges are read when they are asked for."""
-    now = asyncio.get_running_loop().time()
     metrics.queue_depth.set(queue.depth)
     metrics.oldest_key_age.set(_oldest_age_s(queue, gate))
     metrics.is_leader.set(gate.is_open)
-    for kind, at in feed.last_event_at.items():
-        metrics.watch_age.labels(kind).set(now - at)
+    for kind, silence_s in feed.silence_s().items():
+        metrics.watch_age.labels(kind).set(silence_s)

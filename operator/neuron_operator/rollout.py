@@ -37,12 +37,14 @@ class Promise:
 
 @dataclass(frozen=True)
 class Outlook:
-    """The cluster at the moment of planning: Neuron nodes, whoever holds or wants their cores, what is promised."""
+    """The cluster at the moment of planning: Neuron nodes, whoever holds or wants their cores, what is promised. An
+    operator that may not read nodes knows none of it."""
 
     nodes: tuple[ObservedNode, ...]
     claims: tuple[Claim, ...]
     promises: tuple[Promise, ...]
     now: datetime
+    knows_nodes: bool = True
 
     def free_on(self, node: ObservedNode) -> int:
         held = sum(claim.cores_on(node) for claim in self.claims if claim.node == node.name)
@@ -100,12 +102,16 @@ def plan_rollout(asked: Replacement, outlook: Outlook) -> Decision:
 
     | situation                                               | answer                                   |
     |---------------------------------------------------------|------------------------------------------|
+    | nodes may not be read                                   | in place                                 |
     | a whole replica surely fits                             | surge, its cores promised                |
     | the surge's pod has no node, its patience is not over   | surge                                    |
     | no old replica's cores would let a new one run          | surge: the old ones serve until it can   |
     | a waiting pod of others could take the freed cores      | in place, held, unless that is accepted  |
     | otherwise                                               | in place                                 |
     """
+    if not outlook.knows_nodes:
+        why = "the operator may not read nodes, so which cores are free is unknown"
+        return Decision("InPlace", 0, asked.max_unavailable, f"{why}{_downtime(asked)}")
     if asked.unschedulable_since is None:
         node, why = _spare_node(asked, outlook)
         if node is not None:

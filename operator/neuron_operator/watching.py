@@ -9,7 +9,7 @@ import faulthandler
 import inspect
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,12 +20,14 @@ import kopf
 from kopf._cogs.clients import errors as kopf_errors
 from kopf._cogs.clients import watching as kopf_watching
 
+from neuron_operator.access import Access, serves_models
 from neuron_operator.cluster import RESOURCES, ApiCluster
-from neuron_operator.errors import ApiError
-from neuron_operator.handlers import LEASE, WATCHED, Feed, register
+from neuron_operator.errors import ApiError, ForbiddenError
+from neuron_operator.handlers import Feed, register
 from neuron_operator.indices import API_SERVICE, HPA, Listing
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LABEL_AUTOMANAGED, LABEL_ELECTOR, LABEL_MODEL
+from neuron_operator.scope import LEASE, NODE, OF_MODELS, Stream
 from neuron_operator.workqueue import backoff_s
 
 logger = logging.getLogger(__name__)
@@ -40,10 +42,10 @@ LOGIN_AGAIN: Final = timedelta(minutes=5)
 # Whoever is refused with a token asks for another at once, and gets the same as long as there is no newer one.
 LOGIN_PAUSE_S: Final = 2.0
 SELECTORS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(WATCHED, LABEL_MODEL), KIND: "", "Node": "", HPA: "", LEASE: LABEL_ELECTOR,
+    **dict.fromkeys(OF_MODELS, LABEL_MODEL), KIND: "", NODE: "", HPA: "", LEASE: LABEL_ELECTOR,
     API_SERVICE: LABEL_AUTOMANAGED,
 }  # fmt: skip
-KINDS: Final[Mapping[str, str]] = {RESOURCES[kind][1]: kind for kind in WATCHED}
+KINDS: Final[Mapping[str, str]] = {RESOURCES[kind][1]: kind for kind in SELECTORS}
 # What ends one watch: an ERROR event, an answer of the API server, a broken connection, a line that is no event.
 WATCH_FAILURES: Final = (
     kopf_watching.WatchingError, kopf_errors.APIError, aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError
@@ -56,8 +58,8 @@ async def watch(
     cluster: ApiCluster, feed: Feed, metrics: Metrics, identity: str, take_signals: Callable[[], None]
 ) -> None:
     """kopf, embedded: it only watches. Starts once the API server knows our kind."""
-    await _wait_for_crd(cluster)
-    with wrapped_streams(Streams(feed, metrics)):
+    await _wait_for_crd(cluster, feed.scope.asked_namespaces)
+    with wrapped_streams(Streams(feed, metrics, Access(cluster, feed))):
         await _run_kopf(cluster, feed, identity, take_signals)
 
 
@@ -81,13 +83,14 @@ async def _run_kopf(cluster: ApiCluster, feed: Feed, identity: str, take_signals
             expiration=datetime.now(UTC) + LOGIN_AGAIN if found.token else None,
         )
 
-    others = asyncio.all_tasks()
+    others, namespaces = asyncio.all_tasks(), feed.scope.all_namespaces
     # Left to itself, kopf makes an identity of the user's name, which an arbitrary uid of OpenShift does not have.
     tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=kopf_settings(),
         standalone=True,
-        clusterwide=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
         identity=cast(Any, identity),
     )
     # kopf has put its own handlers in place of ours; stopping its way takes five seconds.
@@ -104,48 +107,69 @@ class Streams:
 
     feed: Feed
     metrics: Metrics
+    access: Access
     original: Callable[..., AsyncIterator[Event]] = field(default=kopf_watching.continuous_watch)
     chance: random.Random = field(default_factory=random.SystemRandom)
-    _failures: dict[str, int] = field(default_factory=dict)
+    _failures: dict[Stream, int] = field(default_factory=dict)
 
-    async def stream(self, *, resource: kopf.Resource, **options: Any) -> AsyncIterator[Event]:
+    async def stream(
+        self,
+        *,
+        resource: kopf.Resource,
+        namespace: str | None,
+        operator_pause_waiter: asyncio.Future[Any],
+        **options: Any,
+    ) -> AsyncIterator[Event]:
         """In place of kopf's own, which ends at 410 Gone and is called again at once by kopf, also when this one ends.
 
         Without it, an ERROR other than 410 would end the whole of kopf, and what is deleted between a 410 and the next
-        list would never be told.
+        list would never be told. kopf takes either every kind in each namespace or every kind everywhere: what is not
+        to be read is an empty list here, and silence.
         """
-        kind, began_at = KINDS[resource.plural], _now()
-        listing = self.feed.begin_list(kind)
+        stream = self.feed.scope.stream_for(KINDS[resource.plural], namespace)
+        if stream is None:
+            yield kopf_watching.Bookmark.LISTED
+            await asyncio.wait([operator_pause_waiter])
+            return
+        await self.access.until_readable(stream)
+        options |= {"resource": resource, "namespace": stream.namespace or None}
+        began_at, listing = _now(), self.feed.begin_list(stream)
         try:
-            async with aclosing(cast(Any, self.original(resource=resource, **options))) as events:
+            original = self.original(operator_pause_waiter=operator_pause_waiter, **options)
+            async with aclosing(cast(Any, original)) as events:
                 async for event in events:
-                    gone = self._observe(kind, listing, event)
+                    gone = self._observe(stream, listing, event)
                     yield event
                     for deleted in gone:
                         yield deleted
         except WATCH_FAILURES as failure:
             if _now() - began_at > GOOD_WATCH_S:
-                self._failures.pop(kind, None)
-            await asyncio.sleep(self._failed(kind, failure))
+                self._failures.pop(stream, None)
+            await asyncio.sleep(self._failed(stream, failure))
 
-    def _observe(self, kind: str, listing: Listing, event: Event) -> list[kopf.RawEvent]:
+    def _observe(self, stream: Stream, listing: Listing, event: Event) -> list[kopf.RawEvent]:
         """Tell the feed; at the end of a list, the deletions that nobody told."""
-        self.feed.seen(kind)
+        self.feed.told(stream)
         if event is kopf_watching.Bookmark.LISTED:
-            self.feed.end_list(kind)
+            self.feed.end_list(stream)
             # As events of their own, so that each waits its turn behind what kopf has not handled yet.
-            return [deletion(kind, body) for body in listing.gone()]
+            return [deletion(stream.kind, body) for body in listing.gone()]
         if not isinstance(event, kopf_watching.Bookmark) and event["type"] is None:
             listing.saw(event["object"])
-            self.feed.expect(kind, event["object"])
+            self.feed.expect(stream, event["object"])
         return []
 
-    def _failed(self, kind: str, failure: Exception) -> float:
+    def _failed(self, stream: Stream, failure: Exception) -> float:
         """How long to wait before the next list."""
-        self.metrics.watch_errors.labels(kind).inc()
-        self._failures[kind] = self._failures.get(kind, 0) + 1
-        pause_s = min(backoff_s(self._failures[kind], self.chance.random()), LONGEST_PAUSE_S)
-        logger.warning("the watch of %s failed, next in %.1f s: %s", RESOURCES[kind][1], pause_s, failure)
+        if isinstance(failure, kopf_errors.APIForbiddenError):
+            self.access.doubt(stream)
+        self.metrics.watch_errors.labels(stream.kind).inc()
+        self._failures[stream] = self._failures.get(stream, 0) + 1
+        pause_s = min(backoff_s(self._failures[stream], self.chance.random()), LONGEST_PAUSE_S)
+        where = f" in {stream.namespace}" if stream.namespace else ""
+        logger.warning(
+            "the watch of %s%s failed, next in %.1f s: %s", RESOURCES[stream.kind][1], where, pause_s, failure
+        )
         return pause_s
 
 
@@ -201,19 +225,20 @@ def _set(group: Any, **values: Any) -> None:
         setattr(group, name, value)
 
 
-async def _wait_for_crd(cluster: ApiCluster) -> None:
-    told = False
+async def _wait_for_crd(cluster: ApiCluster, namespaces: Sequence[str]) -> None:
+    told, refusals = False, 0
     while True:
         try:
-            if await cluster.serves_models():
+            if await serves_models(cluster, namespaces):
                 return
             problem = "the API server does not know NeuronModels: install the CRD"
         except ApiError as error:
-            problem = str(error)
+            problem, refusals = str(error), refusals + isinstance(error, ForbiddenError)
         if not told:
             logger.warning("waiting: %s", problem)
         told = True
-        await asyncio.sleep(POLL_CRD_S)
+        # A definition may come at any moment; rights that are not granted, or are granted on demand, are no such hurry.
+        await asyncio.sleep(min(POLL_CRD_S * 2**refusals, LONGEST_PAUSE_S))
 
 
 def _now() -> float:

@@ -6,11 +6,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from fakes.cluster import FakeCluster
-from neuron_operator.handlers import WATCHED, Feed
+from neuron_operator.handlers import Feed
 from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics, ModelCollector
 from neuron_operator.names import LABEL_MODEL
 from neuron_operator.nodes import NodeWatch
+from neuron_operator.scope import Stream
 from neuron_operator.watching import _set, kopf_settings
 from neuron_operator.workqueue import WorkQueue
 
@@ -70,12 +71,12 @@ async def test_a_child_whose_label_was_edited_wakes_its_former_model_too() -> No
 
 async def test_nobody_decides_before_every_object_of_every_first_list_is_known() -> None:
     feed = new_feed()
-    for kind in WATCHED:
-        feed.begin_list(kind)
-    feed.expect("Service", child(5))
-    for kind in WATCHED:
+    for stream in feed.scope.streams:
+        feed.begin_list(stream)
+    feed.expect(Stream("Service"), child(5))
+    for stream in feed.scope.streams:
         assert not feed.synced.is_set()
-        feed.end_list(kind)
+        feed.end_list(stream)
     assert feed.unsynced() == ["Service"]
     assert not feed.synced.is_set()
     feed.know("Service", child(5))
@@ -85,9 +86,9 @@ async def test_nobody_decides_before_every_object_of_every_first_list_is_known()
 
 async def test_what_is_deleted_before_it_was_known_is_waited_for_no_longer() -> None:
     feed = new_feed()
-    feed.expect("Service", child(5))
-    for kind in WATCHED:
-        feed.end_list(kind)
+    feed.expect(Stream("Service"), child(5))
+    for stream in feed.scope.streams:
+        feed.end_list(stream)
     feed.forget("Service", child(6))
     assert feed.synced.is_set()
 

@@ -12,10 +12,13 @@ from kopf._cogs.clients import watching as kopf_watching
 from prometheus_client import CollectorRegistry
 
 from fakes.cluster import FakeCluster
+from neuron_operator import errors
+from neuron_operator.access import Access
 from neuron_operator.handlers import Feed
 from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics
 from neuron_operator.nodes import NodeWatch
+from neuron_operator.scope import Scope
 from neuron_operator.watching import Event, Streams, wrapped_streams
 from neuron_operator.workqueue import WorkQueue
 
@@ -28,35 +31,49 @@ class NoChance(random.Random):
         return 0.0
 
 
-def service(version: int, name: str = "sentiment") -> dict[str, Any]:
-    return {"metadata": {"name": name, "namespace": "shop", "resourceVersion": str(version), "uid": name}}
+def service(version: int, name: str = "sentiment", namespace: str = "shop") -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": namespace, "resourceVersion": str(version), "uid": name}}
 
 
-def event(kind: str | None, version: int, name: str = "sentiment") -> Event:
-    return cast(Event, {"type": kind, "object": service(version, name)})
+def event(kind: str | None, version: int, name: str = "sentiment", namespace: str = "shop") -> Event:
+    return cast(Event, {"type": kind, "object": service(version, name, namespace)})
 
 
 class Script:
     """In place of kopf's stream: each call goes through the next round, whose exceptions it raises."""
 
-    def __init__(self, *rounds: list[Event | BaseException]) -> None:
+    def __init__(self, *rounds: list[Event | BaseException], scope: Scope | None = None) -> None:
         self._rounds = list(rounds)
-        self.indices, queue = Indices(), WorkQueue[Key]()
-        self.feed = Feed(self.indices, queue, NodeWatch(FakeCluster(), self.indices, queue))
+        self.refusals: dict[str, int] = {}
+        self.asked: list[str] = []
+        self.listed: list[str | None] = []
+        self.indices, self.queue = Indices(), WorkQueue[Key]()
+        self.feed = Feed(self.indices, self.queue, NodeWatch(FakeCluster(), self.indices, self.queue), scope)
         self.metrics = Metrics(CollectorRegistry())
-        self.streams = Streams(self.feed, self.metrics, self._play, NoChance())
+        access = Access(self, self.feed)
+        self.streams = Streams(self.feed, self.metrics, access, self._play, NoChance())
 
-    async def _play(self, *, resource: kopf.Resource) -> AsyncIterator[Event]:
+    async def serves_models(self, namespace: str = "") -> bool:
+        """What Access asks of the API server."""
+        self.asked.append(namespace)
+        if self.refusals.get(namespace, 0) > 0:
+            self.refusals[namespace] -= 1
+            raise errors.ForbiddenError(f"no role in {namespace}")
+        return True
+
+    async def _play(self, *, resource: kopf.Resource, namespace: str | None, **_: Any) -> AsyncIterator[Event]:
         assert resource is SERVICES
+        self.listed.append(namespace)
         for step in self._rounds.pop(0):
             if isinstance(step, BaseException):
                 raise step
             yield step
 
-    async def next_round(self) -> list[str]:
+    async def next_round(self, namespace: str | None = None) -> list[str]:
         """What kopf is told, in short."""
         told = []
-        async for step in self.streams.stream(resource=SERVICES):
+        waiter = asyncio.get_running_loop().create_future()
+        async for step in self.streams.stream(resource=SERVICES, namespace=namespace, operator_pause_waiter=waiter):
             if isinstance(step, kopf_watching.Bookmark):
                 told.append("listed")
             else:

@@ -31,6 +31,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* Not empty where the operator may read nodes: by default only if it serves the whole cluster. */}}
+{{- define "neuron-serving.readsNodes" -}}
+{{- if kindIs "bool" .Values.rbac.nodes -}}
+{{- ternary "true" "" .Values.rbac.nodes -}}
+{{- else if not .Values.watchNamespaces -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{- define "neuron-serving.image" -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
