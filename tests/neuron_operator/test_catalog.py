@@ -2,7 +2,7 @@
 
 import pytest
 
-from neuron_operator.catalog import CATALOG, OFFERED, InstanceType, find, suggestions
+from neuron_operator.catalog import CATALOG, OFFERED, InstanceType, find, labels_of, present_name, suggestions
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,28 @@ def test_a_topology_gives_these_core_counts(name: str, fitting: list[int]) -> No
 def test_without_the_extension_only_one_or_all_cores_fit(instance: InstanceType) -> None:
     fitting = [cores for cores in range(65) if instance.fits_without_extension(cores)]
     assert fitting == sorted({1, instance.neuron_cores})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # Karpenter's own table of instance types.
+        pytest.param("inf2.8xlarge", ("inf", "inf2", "2", "8xlarge", "32", "131072", "1"), id="inf2"),
+        pytest.param("trn1.2xlarge", ("trn", "trn1", "1", "2xlarge", "8", "32768", "1"), id="trn1"),
+        pytest.param("trn1n.32xlarge", ("trn", "trn1n", "1", "32xlarge", "128", "524288", "16"), id="trn1n"),
+    ],
+)
+@pytest.mark.parametrize("provisioner", ["karpenter.k8s.aws", "eks.amazonaws.com"])
+def test_a_type_has_the_labels_of_its_nodes(provisioner: str, name: str, expected: tuple[str, ...]) -> None:
+    instance = find(name)
+    assert instance is not None
+    labels = labels_of(instance)
+    kinds = ("category", "family", "generation", "size", "cpu", "memory", "accelerator-count")
+    assert tuple(labels[f"{provisioner}/instance-{kind}"] for kind in kinds) == expected
+    assert (labels["kubernetes.io/arch"], labels["kubernetes.io/os"]) == ("amd64", "linux")
+    assert labels["node.kubernetes.io/instance-type"] == name
+
+
+def test_a_renamed_label_means_what_its_new_name_means() -> None:
+    assert present_name("beta.kubernetes.io/instance-type") == "node.kubernetes.io/instance-type"
+    assert present_name("team") == "team"

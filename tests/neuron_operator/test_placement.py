@@ -1,15 +1,17 @@
 """Which instance types fit a model, in which order, and what is said when none does."""
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from model_builders import model_spec, settings
 from neuron_operator.api.conditions import Reason
-from neuron_operator.catalog import OFFERED, find
-from neuron_operator.placement import NEURON_TOLERATION, Placement, Rejection, choose_placement
+from neuron_operator.catalog import OFFERED, InstanceType, labels_of
+from neuron_operator.placement import NEURON_TOLERATION, Placement, Rejection, choose_placement, weights
 
 SCHEDULER = "neuron-scheduler"
 
@@ -25,10 +27,16 @@ def placed(cores: int, *types: str, scheduler: str = "", **placement: Any) -> Pl
     return found
 
 
-def rejected(cores: int, *types: str, scheduler: str = "") -> Rejection:
-    found = place(cores, *types, scheduler=scheduler)
+def rejected(cores: int, *types: str, scheduler: str = "", **placement: Any) -> Rejection:
+    found = place(cores, *types, scheduler=scheduler, **placement)
     assert isinstance(found, Rejection), found
     return found
+
+
+def asking(cpu: str = "1", memory: str = "1Gi", **spec: Any) -> Placement | Rejection:
+    """For one core a replica with that much of the host."""
+    body = {"neuronCores": 1, "resources": {"requests": {"cpu": cpu, "memory": memory}}, **spec}
+    return choose_placement(model_spec(**body), settings())
 
 
 @pytest.mark.parametrize(
@@ -113,28 +121,210 @@ def test_a_single_type_needs_no_preference() -> None:
     assert "preferredDuringSchedulingIgnoredDuringExecution" not in placed(24).node_affinity
 
 
-known_types = st.lists(st.sampled_from([found.name for found in OFFERED]), max_size=7, unique=True)
+@pytest.mark.parametrize(
+    ("cpu", "memory", "expected"),
+    [
+        pytest.param("3920m", "14162Mi", "inf2.xlarge", id="all-that-the-smallest-has"),
+        pytest.param("3921m", "1Gi", "inf2.8xlarge", id="a-little-more-cpu"),
+        pytest.param("1", "14163Mi", "inf2.8xlarge", id="a-little-more-memory"),
+        pytest.param("191450m", "718987Mi", "inf2.48xlarge", id="all-that-the-largest-has"),
+    ],
+)
+def test_a_replica_goes_to_the_first_type_with_enough_cpu_and_memory(cpu: str, memory: str, expected: str) -> None:
+    found = asking(cpu, memory)
+    assert isinstance(found, Placement)
+    assert found.instance_types[0] == expected
 
 
-@given(cores=st.integers(1, 24), types=known_types, scheduler=st.sampled_from(["", SCHEDULER]))
-def test_a_placement_only_names_types_that_fit_and_a_rejection_always_says_why(
-    cores: int, types: list[str], scheduler: str
+def test_types_whose_host_is_too_small_are_left_out_and_named() -> None:
+    found = asking("8", "2Gi")
+    assert isinstance(found, Placement)
+    assert "inf2.xlarge leaves its pods less than the 8 cpu and 2 GiB of memory that a replica asks for" in found.reason
+
+
+BIG = {"name": "app", "image": "example.com/app:1", "resources": {"requests": {"cpu": "3"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        pytest.param(
+            {"resources": {"requests": {"cpu": 4}}, "placement": {"instanceTypes": ["inf2.xlarge"]}},
+            "asks for 4 cpu, but the most that is left to pods is 3.92 cpu (inf2.xlarge). Lower the requests in "
+            "spec.resources or add inf2.8xlarge, inf2.24xlarge or inf2.48xlarge",
+            id="cpu",
+        ),
+        pytest.param(
+            {"resources": {"requests": {"memory": "900Gi"}}},
+            "asks for 900 GiB of memory, but the most that is left to pods is 702.1 GiB of memory (inf2.48xlarge). "
+            "Lower the requests in spec.resources",
+            id="memory-that-none-has",
+        ),
+        pytest.param(
+            {"resources": {"limits": {"cpu": 500, "memory": "900Gi"}}},
+            "asks for 500 cpu, but the most that is left to pods is 191.45 cpu (inf2.48xlarge), and for 900 GiB",
+            id="both-as-limits",
+        ),
+        pytest.param(
+            {
+                "resources": {"requests": {"cpu": 1}},
+                "pod": {"containers": [BIG]},
+                "placement": {"instanceTypes": ["inf2.xlarge"]},
+            },
+            "Lower the requests in spec.resources and spec.pod.containers or add inf2.8xlarge",
+            id="with-the-containers-beside",
+        ),
+        pytest.param(
+            {
+                "neuronCores": 24,
+                "resources": {"requests": {"cpu": 500}},
+                "placement": {"instanceTypes": ["inf2.48xlarge"]},
+            },
+            "asks for 500 cpu",
+            id="no-type-to-add",
+        ),
+    ],
+)
+def test_a_replica_too_large_for_every_host_is_told_how_much_there_is(spec: dict[str, Any], words: str) -> None:
+    found = choose_placement(model_spec(**{"neuronCores": 1, **spec}), settings())
+    assert isinstance(found, Rejection)
+    assert found.reason is Reason.NO_MATCHING_INSTANCE_TYPE
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "expected"),
+    [
+        pytest.param("node.kubernetes.io/instance-type", "inf2.8xlarge", ["inf2.8xlarge"], id="type"),
+        pytest.param("beta.kubernetes.io/instance-type", "inf2.8xlarge", ["inf2.8xlarge"], id="type-by-its-old-name"),
+        pytest.param("karpenter.k8s.aws/instance-size", "24xlarge", ["inf2.24xlarge"], id="karpenter-size"),
+        pytest.param("eks.amazonaws.com/instance-cpu", "192", ["inf2.48xlarge"], id="auto-mode-cpu"),
+        pytest.param("karpenter.k8s.aws/instance-accelerator-count", "1", ["inf2.xlarge", "inf2.8xlarge"], id="count"),
+    ],
+)  # fmt: skip
+def test_a_label_that_tells_the_type_narrows_the_choice(label: str, value: str, expected: list[str]) -> None:
+    found = placed(1, nodeSelector={label: value})
+    assert list(found.instance_types) == expected
+    assert f"not what spec.placement.nodeSelector asks for ({label}: {value})" in found.reason
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "karpenter.sh/capacity-type",
+        "topology.kubernetes.io/zone",
+        "karpenter.sh/nodepool",
+        "karpenter.k8s.aws/instance-accelerator-name",
+        "team",
+    ],
+)
+def test_other_labels_are_left_to_the_scheduler(label: str) -> None:
+    assert placed(1, nodeSelector={label: "anything"}).instance_types == placed(1).instance_types
+
+
+@pytest.mark.parametrize(
+    ("types", "label", "value", "words"),
+    [
+        pytest.param(
+            [], "kubernetes.io/arch", "arm64",
+            "asks for kubernetes.io/arch: arm64, but inf2.xlarge, inf2.8xlarge, inf2.24xlarge and inf2.48xlarge have "
+            "amd64. No instance type that is offered has it: remove it", id="arm",
+        ),
+        pytest.param([], "kubernetes.io/os", "windows", "have linux. No instance type", id="windows"),
+        pytest.param(
+            ["inf2.xlarge"], "node.kubernetes.io/instance-type", "inf2.8xlarge",
+            "but inf2.xlarge has inf2.xlarge. Remove it, or name a type that has it in spec.placement.instanceTypes: "
+            "inf2.8xlarge", id="another-type",
+        ),
+        pytest.param(
+            [], "node.kubernetes.io/instance-type", "inf2.6xlarge",
+            "did you mean inf2.8xlarge or inf2.24xlarge?", id="no-such-type",
+        ),
+        pytest.param(
+            [], "karpenter.k8s.aws/instance-family", "trn1", "in spec.placement.instanceTypes: trn1.2xlarge or "
+            "trn1.32xlarge", id="another-family",
+        ),
+        pytest.param([], "karpenter.k8s.aws/instance-category", "", "asks for karpenter.k8s.aws/instance-category: '', "
+            "but", id="empty"),
+    ],
+)  # fmt: skip
+def test_a_label_that_no_allowed_type_has_is_rejected_instead_of_waited_for(
+    types: list[str], label: str, value: str, words: str
 ) -> None:
-    found = place(cores, *types, scheduler=scheduler)
+    found = rejected(1, *types, nodeSelector={label: value})
+    assert found.reason is Reason.NO_MATCHING_INSTANCE_TYPE
+    assert words in found.message
+
+
+def test_labels_that_contradict_each_other_are_rejected() -> None:
+    found = rejected(
+        1, nodeSelector={"karpenter.k8s.aws/instance-size": "xlarge", "karpenter.k8s.aws/instance-cpu": "32"}
+    )
+    assert "instance-cpu: 32, but inf2.xlarge has 4. Remove it, or name a type" in found.message
+
+
+known_types = st.lists(st.sampled_from([found.name for found in OFFERED]), max_size=7, unique=True)
+told_by_type = st.dictionaries(
+    st.sampled_from(sorted(labels_of(OFFERED[0]))),
+    st.sampled_from(sorted({value for found in OFFERED for value in labels_of(found).values()} | {"arm64", ""})),
+    max_size=2,
+)
+hosts = st.tuples(st.integers(0, 300_000), st.integers(0, 900_000))
+NEXT_STEP = re.compile(r"remove it|Remove it|Ask for fewer|Lower the requests|ask for 1,? |Correct ", re.ASCII)
+
+
+@hypothesis_settings(max_examples=300)
+@given(
+    cores=st.integers(1, 24),
+    types=known_types,
+    labels=told_by_type,
+    host=hosts,
+    scheduler=st.sampled_from(["", SCHEDULER]),
+)
+def test_every_type_that_is_chosen_meets_every_demand_and_a_rejection_names_a_next_step(
+    cores: int, types: list[str], labels: dict[str, str], host: tuple[int, int], scheduler: str
+) -> None:
+    cpu_millis, memory_mib = host
+    spec = model_spec(
+        neuronCores=cores,
+        placement={"instanceTypes": types, "nodeSelector": labels},
+        resources={"requests": {"cpu": f"{cpu_millis}m", "memory": f"{memory_mib}Mi"}},
+    )
+    found = choose_placement(spec, settings(scheduler_name=scheduler))
+
+    def is_possible(instance: InstanceType) -> bool:
+        return (
+            instance.fits(cores)
+            and (bool(scheduler) or cores in (1, instance.neuron_cores))
+            and cpu_millis <= instance.allocatable_cpu_millis
+            and memory_mib <= instance.allocatable_memory_mib
+            and labels.items() <= labels_of(instance).items()
+        )
+
+    candidates = [one for one in OFFERED if one.name in types or (not types and one.family == "inf2")]
+    possible = {instance.name for instance in candidates if is_possible(instance)}
     if isinstance(found, Rejection):
-        assert str(cores) in found.message
+        assert not possible
+        assert NEXT_STEP.search(found.message), found.message
         return
-    assert set(found.instance_types) <= set(types or found.instance_types)
-    for name in found.instance_types:
-        instance = find(name)
-        assert instance is not None
-        assert instance.fits(cores)
-        assert scheduler or cores in (1, instance.neuron_cores)
+    assert set(found.instance_types) == possible
+    assert list(found.instance_types) == [name for name in types or found.instance_types if name in possible]
     required = found.node_affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert [term["matchExpressions"][0]["values"] for term in required] == [list(found.instance_types)]
-    weights = [
-        preferred["weight"]
-        for preferred in found.node_affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])
+
+
+@given(st.integers(1, 16))
+def test_weights_fall_from_100_and_stay_above_zero(count: int) -> None:
+    given_weights = list(weights([f"type-{place}" for place in range(count)]).values())
+    assert given_weights == sorted(set(given_weights), reverse=True)
+    assert given_weights[0] == 100
+    assert given_weights[-1] >= 1
+
+
+def test_each_type_is_preferred_by_its_weight() -> None:
+    found = placed(1, "inf2.8xlarge", "inf2.xlarge")
+    preferred = found.node_affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert [(term["weight"], term["preference"]["matchExpressions"][0]["values"]) for term in preferred] == [
+        (100, ["inf2.8xlarge"]),
+        (50, ["inf2.xlarge"]),
     ]
-    assert weights == sorted(set(weights), reverse=True)
-    assert all(1 <= weight <= 100 for weight in weights)
