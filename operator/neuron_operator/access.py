@@ -6,7 +6,7 @@ A namespace that is not there, or has no role for us, is asked about ever more r
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 from neuron_operator.errors import ApiError, ForbiddenError
@@ -28,8 +28,10 @@ class ModelLists(Protocol):
 class Access:
     """Streams wait here before they ask for anything in a namespace."""
 
-    def __init__(self, lists: ModelLists, feed: Feed) -> None:
-        self._lists, self._feed = lists, feed
+    def __init__(
+        self, lists: ModelLists, feed: Feed, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._lists, self._feed, self._sleep = lists, feed, sleep
         self._readable = set[str]()
         self._asking = defaultdict[str, asyncio.Lock](asyncio.Lock)
 
@@ -47,7 +49,7 @@ class Access:
                 if pause_s == FIRST_PAUSE_S:
                     logger.warning("namespace=%s is left alone until it may be read: %s", namespace, refusal)
                 self._feed.refuse(stream)
-                await asyncio.sleep(pause_s)
+                await self._sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             if pause_s > FIRST_PAUSE_S:
                 logger.info("namespace=%s may be read", namespace)

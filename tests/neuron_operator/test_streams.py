@@ -19,7 +19,7 @@ from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.scope import Scope
-from neuron_operator.watching import Event, Streams, wrapped_streams
+from neuron_operator.watching import KINDS, Event, Streams, wrapped_streams
 from neuron_operator.workqueue import WorkQueue
 
 SERVICES = kopf.Resource(group="", version="v1", plural="services")
@@ -47,11 +47,17 @@ class Script:
         self.refusals: dict[str, int] = {}
         self.asked: list[str] = []
         self.listed: list[str | None] = []
+        self.unsynced: list[list[str]] = []
         self.indices, self.queue = Indices(), WorkQueue[Key]()
         self.feed = Feed(self.indices, self.queue, NodeWatch(FakeCluster(), self.indices, self.queue), scope)
         self.metrics = Metrics(CollectorRegistry())
-        access = Access(self, self.feed)
+        self.pauses_s: list[float] = []
+        access = Access(self, self.feed, self._pause)
         self.streams = Streams(self.feed, self.metrics, access, self._play, NoChance())
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses_s.append(seconds)
+        self.unsynced.append(self.feed.unsynced())
 
     async def serves_models(self, namespace: str = "") -> bool:
         """What Access asks of the API server."""
@@ -62,7 +68,7 @@ class Script:
         return True
 
     async def _play(self, *, resource: kopf.Resource, namespace: str | None, **_: Any) -> AsyncIterator[Event]:
-        assert resource is SERVICES
+        assert resource.plural in KINDS
         self.listed.append(namespace)
         for step in self._rounds.pop(0):
             if isinstance(step, BaseException):
@@ -150,3 +156,81 @@ async def test_kopf_streams_through_ours_as_long_as_it_runs_and_no_longer() -> N
     with wrapped_streams(streams):
         assert cast(Any, kopf_watching).continuous_watch == streams.stream
     assert kopf_watching.continuous_watch is original
+
+
+TWO = Scope(("shop", "lab"), "lab", reads_nodes=False)
+FORBIDDEN = kopf_errors.APIForbiddenError(None, status=403, headers={})
+
+
+async def test_the_list_of_one_namespace_says_nothing_about_another() -> None:
+    script = Script([event(None, 7, "b", "lab"), LISTED], [LISTED], scope=TWO)
+    script.indices.put("Service", service(5))
+    script.indices.put("Service", service(6, "a", "lab"))
+    assert await script.next_round("lab") == ["None b", "listed", "DELETED a"]
+    assert await script.next_round("shop") == ["listed", "DELETED sentiment"]
+    assert script.listed == ["lab", "shop"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "plural", "asked", "listed"),
+    [
+        pytest.param(TWO, "leases", "lab", ["lab"], id="the-lease-in-its-namespace"),
+        pytest.param(TWO, "leases", "shop", [], id="no-leases-elsewhere"),
+        pytest.param(Scope((), "lab"), "leases", None, ["lab"], id="the-lease-of-a-whole-cluster"),
+        pytest.param(TWO, "nodes", None, [], id="no-nodes"),
+        pytest.param(Scope(("shop",), "lab"), "services", "lab", [], id="no-services-beside-the-lease"),
+    ],
+)
+async def test_what_is_not_to_be_read_is_an_empty_list_and_never_asked_for(
+    scope: Scope, plural: str, asked: str | None, listed: list[str]
+) -> None:
+    script = Script([LISTED], scope=scope)
+    resource = kopf.Resource(group="", version="v1", plural=plural)
+    waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    stream = script.streams.stream(resource=resource, namespace=asked, operator_pause_waiter=waiter)
+    assert await anext(stream) is LISTED
+    assert script.listed == listed
+    waiter.set_result(None)
+    assert [step async for step in stream] == []
+
+
+async def test_a_namespace_that_may_not_be_read_is_asked_about_ever_more_rarely_and_holds_up_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    script = Script([LISTED], scope=TWO)
+    script.refusals["shop"] = 7
+    for stream in script.feed.scope.streams:
+        if stream.namespace == "lab":
+            script.feed.end_list(stream)
+    assert not script.feed.synced.is_set()
+    assert await script.next_round("shop") == ["listed"]
+    assert script.pauses_s == [1, 2, 4, 8, 16, 30, 30]
+    assert script.unsynced == [[]] * 7
+    assert script.feed.synced.is_set()
+    assert [message for message in caplog.messages if "may not" in message or "no role" in message] == [
+        "namespace=shop is left alone until it may be read: no role in shop"
+    ]
+
+
+async def test_streams_of_a_namespace_share_one_question() -> None:
+    script = Script([LISTED], [LISTED], [LISTED], [LISTED], scope=TWO)
+    script.refusals["shop"] = 1
+    await asyncio.gather(*(script.next_round("shop") for _ in range(4)))
+    assert script.asked == ["shop", "shop"]
+    assert len(script.listed) == 4
+
+
+async def test_a_namespace_that_is_lost_is_asked_about_before_its_next_list() -> None:
+    script = Script([LISTED, FORBIDDEN], [LISTED], scope=TWO)
+    await script.next_round("shop")
+    script.refusals["shop"] = 2
+    await script.next_round("shop")
+    assert script.asked == ["shop"] * 4
+    assert script.listed == ["shop", "shop"]
+
+
+async def test_a_refusal_in_a_whole_cluster_asks_nothing_more() -> None:
+    script = Script([FORBIDDEN], [LISTED])
+    await script.next_round()
+    await script.next_round()
+    assert (script.asked, script.listed) == ([], [None, None])
