@@ -30,6 +30,7 @@ from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics, ModelCollector
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
+from neuron_operator.preflight_watch import PreflightWatch
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.scope import Scope
 from neuron_operator.settings import Settings
@@ -85,6 +86,8 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
         candidate = _candidate(settings, cluster, gate, identity)
         leading = asyncio.create_task(_lead_when_synced(candidate, feed))
         watching = asyncio.create_task(watch(cluster, feed, metrics, identity, lambda: _stop_on_signals(stop)))
+        preflight = PreflightWatch(cluster, indices, gate, metrics, settings, lambda: datetime.now(UTC))
+        workers += _checking(preflight, feed, scope)
         logger.info("operator %s started with %d workers", __version__, settings.workers)
         await _until(stop, Parts(watching, leading, workers), candidate.release)
     logger.info("operator ended")
@@ -118,6 +121,20 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+def _checking(preflight: PreflightWatch, feed: Feed, scope: Scope) -> list[asyncio.Task[None]]:
+    """The preflight checks need the whole cluster; without them models are served just as well."""
+
+    def tell_end(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            logger.error("the preflight checks ended by themselves", exc_info=task.exception())
+
+    if scope.namespaces or not scope.reads_nodes:
+        return []
+    task = asyncio.create_task(preflight.run(feed.synced, feed.environment_changed))
+    task.add_done_callback(tell_end)
+    return [task]
 
 
 def _candidate(settings: Settings, leases: Leases, gate: Gate, identity: str) -> Elector | Alone:
