@@ -55,6 +55,7 @@ EVERYTHING: dict[str, Any] = {
             {"key": "spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60},
         ],
         "priorityClassName": "high",
+        "spread": "Preferred",
     },
     "serving": {"maxBatchSize": 8, "queueCapacityRows": 512, "requestTimeoutSeconds": 20, "maxBodyBytes": 1048576},
     "rollout": {

@@ -73,6 +73,7 @@ def test_defaults_are_filled_in_and_nothing_looks_ready_before_the_operator_look
         "neuronCores": 2,
         "replicas": 1,
         "suspend": False,
+        "placement": {"spread": "Preferred"},
         "serving": {"requestTimeoutSeconds": 30},
         "rollout": {
             "mode": "Auto",

@@ -29,7 +29,7 @@ list:
         pytest.param("list[7]", 7, id="item-that-is-not-there"),
         pytest.param("b.missing.deeper", 3, id="missing"),
         pytest.param("missing", 2, id="missing-at-the-root"),
-        pytest.param("ab", 2, id="not-a-longer-name"),
+        pytest.param("listing", 2, id="not-a-longer-name"),
     ],
 )
 def test_a_field_is_found_and_a_missing_one_is_where_its_parent_is(path: str, line: int) -> None:
