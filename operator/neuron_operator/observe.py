@@ -7,13 +7,14 @@ the kubelets write, whatever is of another type than it should be counts as miss
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from neuron_operator import names
 from neuron_operator.changes import parse_quantity
 from neuron_operator.revisions import revision_of
 
 Body = Mapping[str, Any]
+LONGEST_CONTAINER_NAME: Final = 63
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class ObservedDeployment:
     deadline_passed_at: str | None = None
     refused_since: str | None = None
     refusal: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every replica that the Deployment wants is available and of its newest template; so are none."""
+        return self.is_current and self.updated == self.replicas == self.wanted and self.available >= self.wanted
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,8 @@ def _container(status: Body, *, is_init: bool) -> ObservedContainer:
     waiting, running, terminated = _part(state, "waiting"), _part(state, "running"), _part(state, "terminated")
     ended = terminated or _part(_part(status, "lastState"), "terminated")
     return ObservedContainer(
-        name=_text(status, "name"),
+        # The API server limits the name of a container, but not what a kubelet calls it in the status.
+        name=_text(status, "name")[:LONGEST_CONTAINER_NAME],
         image=_text(status, "image"),
         is_init=is_init,
         is_ready=bool(status.get("ready")),
