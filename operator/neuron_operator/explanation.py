@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+import yaml
+
 from neuron_operator import names
 from neuron_operator.api.v1alpha1 import NeuronModel
 from neuron_operator.catalog import PRICES_AS_OF, InstanceType, find
 from neuron_operator.demands import host_in_words
 from neuron_operator.host import Host, cpu_in_words, host_request, host_room, memory_in_words
-from neuron_operator.manifests import as_yaml
 from neuron_operator.nodepool import node_pool
 from neuron_operator.placement import Placement, Rejection, choose_placement, weights
 from neuron_operator.settings import Settings
@@ -81,7 +82,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def _node_pool(model: NeuronModel, placement: Placement) -> list[str]:
     selector = model.spec.placement.node_selector
-    pool = as_yaml([node_pool(placement, selector)])
+    pool = yaml.safe_dump(node_pool(placement, selector), sort_keys=False, default_flow_style=None, width=120)
     lines = ["  with Karpenter, a NodePool like this starts nodes for it (nodeClassRef and limits are yours to add):"]
     lines += [f"    {line}" for line in pool.splitlines()]
     if names.LABEL_HOSTNAME in selector:

@@ -11,6 +11,7 @@ import yaml
 from model_builders import model_body
 from neuron_operator.__main__ import main
 
+ROOT = Path(__file__).parents[2]
 Captured = pytest.CaptureFixture[str]
 
 
@@ -77,6 +78,14 @@ def test_explain_prints_a_node_pool_that_can_be_pasted(tmp_path: Path, capsys: C
     _, out, _ = run(capsys, "explain", "-f", write(tmp_path, model_body()))
     start = out.index("    apiVersion: karpenter.sh/v1")
     assert yaml.safe_load(textwrap.dedent(out[start:]))["kind"] == "NodePool"
+
+
+def test_the_page_on_placement_shows_what_explain_prints(capsys: Captured) -> None:
+    page = (ROOT / "docs" / "placement.md").read_text(encoding="utf-8")
+    command, _, shown = page.partition("```text\n$ python -m neuron_operator ")[2].partition("```")[0].partition("\n")
+    assert command == "explain -f examples/03-placement.yaml"
+    _, out, _ = run(capsys, "explain", "-f", str(ROOT / "examples" / "03-placement.yaml"))
+    assert shown == out
 
 
 def test_explain_answers_for_each_model_of_a_file(tmp_path: Path, capsys: Captured) -> None:
