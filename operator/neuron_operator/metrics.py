@@ -57,6 +57,11 @@ class Metrics:
             "Events that were not posted because their model had spent its allowance.",
             registry=registry,
         )
+        self.upgrades_waiting = Gauge(
+            f"{PREFIX}_upgrades_waiting",
+            "NeuronModels with upgradePolicy Automatic that wait for their turn; 0 on a standby.",
+            registry=registry,
+        )
         self.watch_age = Gauge(
             f"{PREFIX}_watch_age_seconds",
             "Seconds since a watch last delivered anything, by kind; the API server says something once a minute.",

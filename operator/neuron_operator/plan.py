@@ -14,13 +14,14 @@ from neuron_operator.api.conditions import Reason
 from neuron_operator.capacity import Shortage
 from neuron_operator.changes import Change, change_to, with_desired_hash
 from neuron_operator.errors import InvalidSpecError
-from neuron_operator.observe import ObservedPod
+from neuron_operator.observe import ObservedPod, observe_deployment
 from neuron_operator.placement import Placement, Rejection, choose_placement
 from neuron_operator.render import desired_children, owner_reference, pod_template
-from neuron_operator.revisions import Frozen, freeze_template, last_good
+from neuron_operator.revisions import Archive, revision_of
 from neuron_operator.rollout import Decision, Outlook, Strategy, plan_rollout
 from neuron_operator.settings import Settings
 from neuron_operator.strategy import Rollout, awaits_its_first_pod, strategy_of_running, with_record
+from neuron_operator.versions import Upgrade, Version, Versions
 
 Body = dict[str, Any]
 # A revision's data can't be changed once it is written; comparing it would only find what can't be repaired.
@@ -37,11 +38,12 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Known:
-    """The model as it is on the cluster, its children by kind, and its pods."""
+    """The model as it is on the cluster, its children by kind, its pods, and whether it is its turn to upgrade."""
 
     model: Body
     children: Mapping[str, Sequence[Body]] = field(default_factory=dict)
     pods: tuple[ObservedPod, ...] = ()
+    has_turn: bool = False
 
     def child(self, kind: str, name: str) -> Body | None:
         return next((c for c in self.children.get(kind, ()) if c["metadata"]["name"] == name), None)
@@ -65,6 +67,8 @@ class Plan:
     strategy: Strategy | None = None
     decision: Decision | None = None
     awaited_revision: str = ""
+    upgrade: Upgrade = "none"
+    version: Version | None = None
 
     @property
     def look_again_s(self) -> float | None:
@@ -80,10 +84,26 @@ def make_plan(known: Known, settings: Settings, outlook: Outlook | None = None) 
     placement = choose_placement(model.spec, settings)
     if isinstance(placement, Rejection):
         return _keep_last_good(known, Plan(model=model, refusal=Refusal(placement.reason, placement.message)))
-    revisions, deployment = known.children.get("ControllerRevision", ()), known.child("Deployment", model.name)
-    frozen = freeze_template(model, lambda: pod_template(model, placement, settings), revisions, deployment)
-    rollout = Rollout(model, frozen, deployment, known.pods)
-    decided, strategy = Plan(model=model, placement=placement), rollout.settled
+
+    def render() -> Body:
+        return pod_template(model, placement, settings)
+
+    versions = Versions(_archive(known, model), known.has_turn, known.model.get("status"))
+    version = versions.choose(render)
+    plan = _plan_version(known, model, placement, version, outlook)
+    if version.upgrade == "starts" and plan.decision is not None and plan.decision.hold is not None:
+        # What serves goes on serving as if there were nothing to adopt; it is tried again by and by.
+        kept = _plan_version(known, model, placement, versions.choose(render, is_held=True), outlook)
+        return replace(kept, upgrade="held", decision=plan.decision)
+    return plan
+
+
+def _plan_version(
+    known: Known, model: NeuronModel, placement: Placement, version: Version, outlook: Outlook | None
+) -> Plan:
+    """How the chosen version comes to the pods."""
+    rollout = Rollout(model, version.frozen, known.child("Deployment", model.name), known.pods)
+    decided, strategy = Plan(model=model, placement=placement, upgrade=version.upgrade), rollout.settled
     if rollout.is_to_be_planned:
         if outlook is None:
             return Plan(model=model, needs_outlook=True)
@@ -97,31 +117,55 @@ def make_plan(known: Known, settings: Settings, outlook: Outlook | None = None) 
         else:
             strategy = decision.strategy
     assert strategy is not None, "what is not settled is planned"
+    if version.is_rollback:
+        return _compare(known, version, strategy, replace(decided, refusal=_rolled_back(known, model, version)))
     note = rollout.note(strategy)
     told = replace(placement, reason=f"{placement.reason}; {note}") if note else placement
-    return _compare(known, frozen, strategy, replace(decided, placement=told))
+    return _compare(known, version, strategy, replace(decided, placement=told))
 
 
 def _keep_last_good(known: Known, refused: Plan) -> Plan:
     """The template that runs goes on being scaled and repaired, whatever is refused."""
     model = refused.model
     assert model is not None, "only a spec that can be read has a last good version"
-    deployment = known.child("Deployment", model.name)
-    running = last_good(model, known.children.get("ControllerRevision", ()), deployment)
+    archive = _archive(known, model)
+    running = archive.running()
     if running is None:
         return refused
-    return _compare(known, running, strategy_of_running(model, deployment, running.name), refused)
+    version = Version(running, Versions(archive).kept_record())
+    return _compare(known, version, strategy_of_running(model, archive.deployment, running.name), refused)
+
+
+def _archive(known: Known, model: NeuronModel) -> Archive:
+    return Archive(model, known.children.get("ControllerRevision", ()), known.child("Deployment", model.name))
+
+
+def _rolled_back(known: Known, model: NeuronModel, version: Version) -> Refusal:
+    """Said without figures, so that the way back is no stream of writes."""
+    live, name = known.child("Deployment", model.name), version.frozen.name
+    is_back = (
+        live is not None and revision_of(live["spec"]["template"]) == name and observe_deployment(live).is_complete
+    )
+    if not model.spec.desired_replicas:
+        now = "is what replicas would be of"
+    else:
+        now = "serves" if is_back else "is being brought back"
+    return Refusal(
+        Reason.ROLLED_BACK,
+        f"Revision {version.record.given_up} was given up: {version.record.cause}. Revision {name}, the last that was "
+        f"complete, {now}. Correct the spec; to try the same again, set spec.rollout.autoRollback to false.",
+    )
 
 
 def _refusal_of(shortage: Shortage) -> Refusal:
     return Refusal(shortage.reason, f"{shortage.message} {shortage.hint}")
 
 
-def _compare(known: Known, frozen: Frozen, strategy: Strategy, decided: Plan) -> Plan:
+def _compare(known: Known, version: Version, strategy: Strategy, decided: Plan) -> Plan:
     """What is decided already, with the writes that bring the children to it."""
-    model = decided.model
+    model, frozen = decided.model, version.frozen
     assert model is not None, "only a spec that can be read is compared"
-    children = [with_record(c, strategy, frozen.name) for c in desired_children(model, frozen.template, strategy)]
+    children = [with_record(c, strategy, version) for c in desired_children(model, frozen.template, strategy)]
     wanted = [with_desired_hash(body) for body in (frozen.revision, *children)]
     adopt, apply, waits_for = [], [], []
     for desired in wanted:
@@ -147,6 +191,7 @@ def _compare(known: Known, frozen: Frozen, strategy: Strategy, decided: Plan) ->
         delete=(*frozen.outdated, *_orphans(known, model, wanted)),
         waits_for=tuple(waits_for),
         strategy=strategy,
+        version=version,
         awaited_revision=frozen.name if awaits_its_first_pod(strategy, frozen.name, known.pods) else "",
     )
 

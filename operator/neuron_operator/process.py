@@ -35,6 +35,7 @@ from neuron_operator.reconcile import Reconciler
 from neuron_operator.scope import Scope
 from neuron_operator.settings import Settings
 from neuron_operator.status import is_new
+from neuron_operator.turns import Turns
 from neuron_operator.watching import watch
 from neuron_operator.workers import work
 from neuron_operator.workqueue import WorkQueue
@@ -70,7 +71,8 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
     nodes = NodeWatch(cluster, indices, queue, can_read=scope.reads_nodes)
     feed = Feed(indices, queue, nodes, scope)
     writer = Writer(cluster, indices, gate, metrics)
-    reconciler = Reconciler(indices, writer, nodes, settings, lambda: datetime.now(UTC))
+    turns = Turns(queue.add)
+    reconciler = Reconciler(indices, writer, nodes, settings, lambda: datetime.now(UTC), turns)
     metrics.registry.register(ModelCollector(lambda: indices.every(KIND)))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(cluster.close)
@@ -78,7 +80,7 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
         newest = partial(newest_renewal, cluster, scope.lease_namespace)
         oldest_age_s, api_answers = partial(_oldest_age_s, queue, gate), partial(_api_answers, cluster, feed)
         health = Health(oldest_age_s, api_answers, feed.unsynced, feed.canary, newest)
-        endpoints = Endpoints(health, metrics, lambda: _refresh(metrics, queue, gate, feed))
+        endpoints = Endpoints(health, metrics, lambda: _refresh(metrics, queue, gate, feed, turns))
         stack.push_async_callback(endpoints.stop)
         await endpoints.start(settings.health_port, settings.metrics_port)
         reconcile = partial(_reconcile_as_leader, gate, feed, reconciler)
@@ -174,10 +176,11 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
             loop.add_signal_handler(number, stop.set)
 
 
-def _refresh(metrics: Metrics, queue: WorkQueue[Key], gate: Gate, feed: Feed) -> None:
+def _refresh(metrics: Metrics, queue: WorkQueue[Key], gate: Gate, feed: Feed, turns: Turns) -> None:
     """Gauges are read when they are asked for."""
     metrics.queue_depth.set(queue.depth)
     metrics.oldest_key_age.set(_oldest_age_s(queue, gate))
     metrics.is_leader.set(gate.is_open)
+    metrics.upgrades_waiting.set(turns.waiting if gate.is_open else 0)
     for kind, silence_s in feed.silence_s().items():
         metrics.watch_age.labels(kind).set(silence_s)

@@ -5,7 +5,7 @@ indices hold. It must stay idempotent: called twice in a row, the second call wr
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from neuron_operator.capacity import Capacity
@@ -16,10 +16,12 @@ from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.observe import observe_deployment, observe_pods
 from neuron_operator.placement import Placement
-from neuron_operator.plan import Body, Known, Plan, Refusal, make_plan
+from neuron_operator.plan import Body, Known, Plan, Refusal
+from neuron_operator.planning import plan_on
 from neuron_operator.reasons import Failure, find_failure
 from neuron_operator.settings import Settings
 from neuron_operator.status import Situation, compute_status, seconds_until_next_look
+from neuron_operator.turns import Turns
 from neuron_operator.writes import Writer
 
 
@@ -30,6 +32,7 @@ class Reconciler:
     nodes: NodeWatch
     settings: Settings
     clock: Callable[[], datetime]
+    turns: Turns = field(default_factory=Turns)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring the cluster to what the model asks for; the seconds until it should be looked at again, if any."""
@@ -37,23 +40,22 @@ class Reconciler:
         if body is None or "deletionTimestamp" in body["metadata"]:
             self.nodes.forget(key)
             self.writer.forget(key)
+            self.turns.forget(key, self.indices)
             return None
         children = {kind: self.indices.of_model(kind, key) for kind in CHILD_KINDS}
-        known = Known(body, children, observe_pods(self.indices.of_model("Pod", key)))
-        plan = make_plan(known, self.settings)
-        if plan.needs_outlook:
-            plan = make_plan(known, self.settings, await self.nodes.outlook(key, self.clock))
-        self.nodes.settle(key, plan.decision, plan.awaited_revision)
-        refused = await self.writer.carry_out(plan, self.clock())
-        refusal = plan.refusal or refused
+        with self.turns.turn_of(key, self.indices) as has_turn:
+            known = Known(body, children, observe_pods(self.indices.of_model("Pod", key)), has_turn)
+            plan = await plan_on(self.nodes, key, known, self.settings, self.clock)
+            refused = await self.writer.carry_out(plan, self.clock())
+            refusal = plan.refusal or refused
+            self.turns.settle(key, plan, is_refused=refusal is not None)
         situation = self._observe(key, body, plan, refusal)
         # Before anything is awaited: a node that changes while the status is written must wake the model again.
         self.nodes.is_waiting(key, waits=situation.waits_for_a_node or plan.look_again_s is not None)
         if refusal is None and plan.placement is not None:
             situation = replace(situation, failure=await self._find_failure(situation, plan.placement))
         await self._tell(situation)
-        looks = (plan.look_again_s, seconds_until_next_look(situation, self.clock()))
-        return min((look_s for look_s in looks if look_s is not None), default=None)
+        return seconds_until_next_look(situation, self.clock())
 
     def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:
         live, scaling = self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)

@@ -30,6 +30,7 @@ FINAL_REASONS: Final = frozenset(
         Reason.SCHEDULER_EXTENSION_REQUIRED,
         Reason.NAME_CONFLICT,
         Reason.CHILD_REJECTED,
+        Reason.ROLLED_BACK,
     }
 )
 
@@ -154,8 +155,8 @@ def judge(situation: Situation) -> Verdict:
 
 
 def seconds_until_next_look(situation: Situation, now: datetime) -> float | None:
-    """When time alone can change the answer: a failure stops holding, a field that is left to others is tried again, or
-    something happens that no watch tells."""
+    """When time alone can change the answer: a failure stops holding, a field that is left to others is tried again, a
+    rollout is to be planned again, or something happens that no watch tells."""
     failure, refusal = situation.failure, situation.refusal
     moments = [conflict.until for conflict in situation.conflicts]
     if failure is not None and failure.holds_until is not None:
@@ -164,6 +165,8 @@ def seconds_until_next_look(situation: Situation, now: datetime) -> float | None
     reason = refusal.reason if refusal is not None else failure.reason if failure is not None else ""
     if reason in UNWATCHED_S:
         looks.append(UNWATCHED_S[reason])
+    if situation.plan.look_again_s is not None:
+        looks.append(situation.plan.look_again_s)
     return min(looks, default=None)
 
 

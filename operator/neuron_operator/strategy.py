@@ -14,6 +14,7 @@ from neuron_operator.names import ANNOTATION_ROLLOUT
 from neuron_operator.observe import ObservedPod, parse_time
 from neuron_operator.revisions import ANNOTATION_REVISION, Frozen
 from neuron_operator.rollout import PATIENCE, Replacement, Strategy, downtime_note, recorded_strategy
+from neuron_operator.versions import Version
 
 Body = dict[str, Any]
 
@@ -110,12 +111,13 @@ def strategy_of_running(model: NeuronModel, deployment: Mapping[str, Any] | None
     return mode if mode != "Auto" else recorded_strategy(deployment, revision) or "InPlace"
 
 
-def with_record(child: Body, strategy: Strategy, revision: str) -> Body:
-    """A Deployment that says how its template is rolled out; other children as they are."""
+def with_record(child: Body, strategy: Strategy, version: Version) -> Body:
+    """A Deployment that says which template it runs, how that is rolled out, and what is to be remembered of it; other
+    children as they are."""
     if child["kind"] != "Deployment":
         return child
-    record = {ANNOTATION_ROLLOUT: strategy, ANNOTATION_REVISION: revision}
-    return {**child, "metadata": {**child["metadata"], "annotations": record}}
+    notes = {ANNOTATION_ROLLOUT: strategy, ANNOTATION_REVISION: version.frozen.name, **version.record.annotations()}
+    return {**child, "metadata": {**child["metadata"], "annotations": notes}}
 
 
 def _replaced(pods: Sequence[ObservedPod], revision: str) -> list[ObservedPod]:

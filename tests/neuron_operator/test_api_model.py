@@ -45,8 +45,8 @@ def test_every_problem_is_told_at_once_with_its_path() -> None:
         pytest.param({"neuronCors": 2}, "spec.neuronCors: unknown field; did you mean neuronCores?", id="close"),
         pytest.param(
             {"rollout": {"strategy": "x"}},
-            "spec.rollout.strategy: unknown field; known are acceptCoreLoss, drainSeconds, maxUnavailable, "
-            "mode, progressDeadlineSeconds",
+            "spec.rollout.strategy: unknown field; known are acceptCoreLoss, autoRollback, drainSeconds, "
+            "maxUnavailable, mode, progressDeadlineSeconds",
             id="not-close",
         ),
         pytest.param(

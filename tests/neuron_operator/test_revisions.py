@@ -6,7 +6,7 @@ import pytest
 
 from model_builders import model
 from neuron_operator.api import NeuronModel
-from neuron_operator.revisions import REVISIONS_KEPT, Frozen, freeze_template, revision_of
+from neuron_operator.revisions import REVISIONS_KEPT, Archive, Frozen, revision_of
 
 
 def rendered(image: str = "runtime:1") -> dict[str, Any]:
@@ -17,7 +17,7 @@ def rendered(image: str = "runtime:1") -> dict[str, Any]:
 
 
 def freeze(body: NeuronModel, image: str = "runtime:1", revisions: Any = (), deployment: Any = None) -> Frozen:
-    return freeze_template(body, lambda: rendered(image), revisions, deployment)
+    return Archive(body, revisions, deployment).present(lambda: rendered(image))
 
 
 def image_of(frozen: Frozen) -> Any:
@@ -55,7 +55,7 @@ def test_what_shapes_the_pods_makes_a_new_revision_with_todays_template(spec: di
 
 def test_a_lost_revision_is_made_again_from_the_deployment_that_runs_it() -> None:
     old = freeze(model())
-    running = {"spec": {"template": old.template}}
+    running = {"metadata": {}, "spec": {"template": old.template}}
     assert image_of(freeze(model(), "runtime:2", deployment=running)) == "runtime:1"
     assert image_of(freeze(model(neuronCores=1), "runtime:2", deployment=running)) == "runtime:2"
 

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     PROBE_FAILING = "ProbeFailing"
     EVICTED = "Evicted"
     ROLLOUT_STALLED = "RolloutStalled"
+    ROLLED_BACK = "RolledBack"
     ROLLOUT_WOULD_LOSE_CORES = "RolloutWouldLoseCores"
     QUOTA_EXCEEDED = "QuotaExceeded"
     NAME_CONFLICT = "NameConflict"

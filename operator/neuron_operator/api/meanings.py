@@ -135,6 +135,12 @@ MEANINGS: dict[Reason, Meaning] = {
         "The new version made no progress within spec.rollout.progressDeadlineSeconds; the old one serves on.",
         "Correct what the message names, or go back to the former spec.",
     ),
+    Reason.ROLLED_BACK: Meaning(
+        ROLLOUT,
+        "The new version made no progress within spec.rollout.progressDeadlineSeconds and was given up, as "
+        "spec.rollout.autoRollback asks; the last version that was complete serves.",
+        "Correct what the message names; the next change of the spec is rolled out.",
+    ),
     Reason.ROLLOUT_WOULD_LOSE_CORES: Meaning(
         ROLLOUT,
         "Replacing a pod in place would free cores that another waiting pod can take first; the rollout is held.",
