@@ -56,7 +56,7 @@ def observe_surroundings(
     asked = {_name(model): _asked(model, scheduler_name) for model in models}
     living = (_model_pod(pod, asked) for pod in pods if pod.get("status", {}).get("phase") not in ENDED)
     return Surroundings(
-        nodes=tuple(sorted(filter(is_neuron_node, map(observe_node, nodes)), key=lambda node: node.name)),
+        nodes=tuple(filter(is_neuron_node, map(observe_node, nodes))),
         pods=tuple(sorted(living, key=lambda pod: pod.name)),
         unscheduled_models=tuple(sorted(unscheduled)),
         scheduler_name=scheduler_name,
