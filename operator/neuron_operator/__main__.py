@@ -131,17 +131,17 @@ def _models(filename: str) -> list[NeuronModel]:
     """Every NeuronModel of the file, strictly read; other kinds beside them are skipped."""
     models = []
     for document in _documents(filename):
-        body = document.body
-        if body.get("kind") != names.KIND and "kind" in body:
-            continue
-        try:
-            models.append(NeuronModel.parse(body, strict=True))
-        except InvalidSpecError as error:
-            lines = [
-                f"{filename}:{document.line_of(problem.path)}: document {document.number}: {problem}"
-                for problem in error.problems
-            ]
-            raise InputError("\n".join(lines)) from error
+        for path, body in document.objects():
+            if body.get("kind") != names.KIND and "kind" in body:
+                continue
+            try:
+                models.append(NeuronModel.parse(body, strict=True))
+            except InvalidSpecError as error:
+                lines = [
+                    f"{filename}:{document.line_of(f'{path}{problem.path}')}: document {document.number}: {problem}"
+                    for problem in error.problems
+                ]
+                raise InputError("\n".join(lines)) from error
     if not models:
         raise InputError(f"{filename}: no {names.KIND} in it; an example is examples/01-sentiment.yaml")
     return models

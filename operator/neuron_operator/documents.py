@@ -29,6 +29,16 @@ class Document:
     def line(self) -> int:
         return int(self._root.start_mark.line) + 1
 
+    def objects(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The objects in it, each with the path that leads to its fields; `kubectl get` writes several as a List."""
+        items = self.body.get("items") if self.body.get("kind") == "List" else None
+        if not isinstance(items, list):
+            yield "", self.body
+            return
+        for index, item in enumerate(items):
+            if isinstance(item, dict):
+                yield f"items[{index}].", item
+
     def line_of(self, path: str) -> int:
         """Where the field is, such as spec.pod.env[2].name; one that is missing should be where its parent is."""
         return _line_of(self._root, path, self.line)

@@ -7,7 +7,7 @@ import yaml
 from neuron_operator import names
 from neuron_operator.api.v1alpha1 import NeuronModel
 from neuron_operator.catalog import PRICES_AS_OF, InstanceType, find
-from neuron_operator.demands import host_in_words
+from neuron_operator.demands import cores_in_words, host_in_words
 from neuron_operator.host import Host, cpu_in_words, host_request, host_room, memory_in_words
 from neuron_operator.nodepool import node_pool
 from neuron_operator.placement import Placement, Rejection, choose_placement, weights
@@ -45,7 +45,7 @@ def _replicas(model: NeuronModel) -> str:
     count, cores = model.spec.desired_replicas, model.spec.neuron_cores
     if model.spec.suspend:
         return f"0, because spec.suspend is true ({model.spec.replicas} otherwise)"
-    return f"{count} of {cores} each, {count * cores} NeuronCores in all"
+    return f"{count} of {cores} each, {cores_in_words(count * cores)} in all"
 
 
 def _table(placement: Placement, asked: Host) -> list[str]:

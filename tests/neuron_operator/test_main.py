@@ -99,6 +99,19 @@ def test_explain_answers_for_each_model_of_a_file(tmp_path: Path, capsys: Captur
     ]
 
 
+def test_a_list_as_kubectl_prints_it_is_read_item_by_item(tmp_path: Path, capsys: Captured) -> None:
+    items = [model_body("first"), {"kind": "ConfigMap"}, "text", model_body("second")]
+    listed = {"apiVersion": "v1", "kind": "List", "items": items, "metadata": {"resourceVersion": ""}}
+    code, out, _ = run(capsys, "explain", "-f", write(tmp_path, listed))
+    assert code == 0
+    assert out.count("can be placed") == 2
+    items.append(model_body("third", replicas=-1))
+    file = write(tmp_path, listed)
+    code, _, err = run(capsys, "explain", "-f", file)
+    lines = Path(file).read_text().splitlines()
+    assert (code, err.split(":")[1]) == (1, str(lines.index("    replicas: -1") + 1))
+
+
 def test_explain_says_why_not(tmp_path: Path, capsys: Captured) -> None:
     body = model_body(placement={"instanceTypes": ["inf2.6xlarge"]})
     code, out, _ = run(capsys, "explain", "-f", write(tmp_path, body))
