@@ -41,9 +41,9 @@ class Cluster:
         self.api = api
         self.pods = 0
 
-    def add_node(self, name: str, zone: str = "") -> None:
+    def add_node(self, name: str, zone: str = "", instance_type: str = "inf2.xlarge") -> None:
         labels = {
-            names.LABEL_INSTANCE_TYPE: "inf2.xlarge",
+            names.LABEL_INSTANCE_TYPE: instance_type,
             names.LABEL_HOSTNAME: self.full(name),
             "test": self.api.namespace,
         }
@@ -110,6 +110,14 @@ def test_replicas_go_to_different_nodes_where_there_are_no_zones(cluster: Cluste
     cluster.fill("n2")
     assert cluster.place("n1") == "n1"
     assert cluster.place() == "n2"
+
+
+def test_another_zone_counts_more_than_the_next_better_type(cluster: Cluster) -> None:
+    cluster.add_node("a1", "us-east-1a")
+    cluster.add_node("a2", "us-east-1a")
+    cluster.add_node("b1", "us-east-1b", "inf2.8xlarge")
+    assert cluster.place() in ("a1", "a2"), "the cheaper type first"
+    assert cluster.place() == "b1"
 
 
 def test_what_a_rollout_replaces_keeps_no_new_replica_away(cluster: Cluster) -> None:
