@@ -57,11 +57,10 @@ class Metrics:
             "Events that were not posted because their model had spent its allowance.",
             registry=registry,
         )
-        self.upgrades_waiting = Gauge(
-            f"{PREFIX}_upgrades_waiting",
-            "NeuronModels with upgradePolicy Automatic that wait for their turn; 0 on a standby.",
-            registry=registry,
-        )
+        self._declare_watches(registry)
+        self._declare_states(registry)
+
+    def _declare_watches(self, registry: CollectorRegistry) -> None:
         self.watch_age = Gauge(
             f"{PREFIX}_watch_age_seconds",
             "Seconds since a watch last delivered anything, by kind; the API server says something once a minute.",
@@ -74,7 +73,14 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+
+    def _declare_states(self, registry: CollectorRegistry) -> None:
         self.is_leader = Gauge(f"{PREFIX}_leader", "1 while this replica may write, else 0.", registry=registry)
+        self.upgrades_waiting = Gauge(
+            f"{PREFIX}_upgrades_waiting",
+            "NeuronModels with upgradePolicy Automatic that wait for their turn; 0 on a standby.",
+            registry=registry,
+        )
         self.preflight = Gauge(
             f"{PREFIX}_preflight",
             "1 while what models need around them is there, 0 while it is not, by check; absent while that is unknown. "
