@@ -119,6 +119,16 @@ bench: setup ## Measure the figures of docs/benchmarks.md, at most 15 minutes (P
 bench-full: setup ## The same for every row of AWS's table and a million requests
 	@$(RUN) bench $(K) $(if $(PEERS),--peers) --full
 
+.PHONY: bench-operator
+bench-operator: setup ## Measure the figures of docs/operator-benchmarks.md, at most 20 minutes (K=name for one)
+	@$(RUN) cluster build
+	$(RUN) operator_bench $(K)
+
+.PHONY: bench-operator-full
+bench-operator-full: setup ## The same with 1,000 models, and 5,000 left alone for ten minutes; an hour or more
+	@$(RUN) cluster build
+	$(RUN) operator_bench $(K) --full
+
 ##@ Tests
 
 .PHONY: integration

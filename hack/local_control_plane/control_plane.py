@@ -30,7 +30,8 @@ POD_RANGE = "10.244.0.0/16"
 
 @dataclass
 class ControlPlane:
-    """The running servers. The operator has a user of its own, so that the audit log tells its requests apart.
+    """The running servers. The operator has a user of its own, so that the audit log tells its requests apart: an
+    administrator, or a service account (`namespace:name`) that may do what is bound to it.
 
     With the audit level `Request` the log has what was sent, too; with `Metadata` it stays small.
     """
@@ -38,6 +39,7 @@ class ControlPlane:
     folder: Path
     binaries: Path = field(default_factory=binaries)
     audit_level: Literal["Request", "Metadata"] = "Request"
+    operator_account: str = ""
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -170,16 +172,23 @@ class ControlPlane:
         )
         (self.folder / "service-account.key").write_bytes(encoded)
         (self.folder / "audit-policy.json").write_text(json.dumps(self._audit_policy()))
-        (self.folder / "tokens.csv").write_text(
-            "".join(f'{user}-token,{user},{user},"system:masters"\n' for user in (ADMIN, OPERATOR))
+        groups = "" if self.operator_account else ',"system:masters"'
+        users = (
+            f'{ADMIN}-token,{ADMIN},{ADMIN},"system:masters"',
+            f"{OPERATOR}-token,{self._operator},operator{groups}",
         )
+        (self.folder / "tokens.csv").write_text("".join(f"{user}\n" for user in users))
+
+    @property
+    def _operator(self) -> str:
+        return f"system:serviceaccount:{self.operator_account}" if self.operator_account else OPERATOR
 
     def _audit_policy(self) -> dict[str, Any]:
         return {
             "apiVersion": "audit.k8s.io/v1",
             "kind": "Policy",
             "omitStages": ["RequestReceived", "ResponseStarted"],
-            "rules": [{"level": self.audit_level, "users": [OPERATOR]}, {"level": "None"}],
+            "rules": [{"level": self.audit_level, "users": [self._operator]}, {"level": "None"}],
         }
 
     def _write_kubeconfig(self, user: str) -> None:

@@ -9,27 +9,18 @@ import time
 from typing import Any
 
 from local_control_plane.client import MERGE, Client
-from neuron_operator.plan import Known, make_plan
-from neuron_operator.settings import Settings
 from operator_bench.many import for_each
 from operator_bench.models import COLLECTIONS, MODELS, model, names
+from operator_bench.rendering import NAME, OWNER, placeholders
 
 Body = dict[str, Any]
-# Of any model: rendered once, and told apart by the name and the owner's identity.
-NAME, OWNER = "placeholder", "00000000-0000-0000-0000-000000000000"
 
 
 def create_everything(client: Client, count: int) -> float:
     """Seconds from the first request to the answer to the last child's creation."""
-    requests = [(COLLECTIONS[body["kind"]], json.dumps(body).encode()) for body in rendered(NAME)]
+    requests = [(COLLECTIONS[body["kind"]], json.dumps(body).encode()) for body in placeholders()]
     began = time.monotonic()
     return max(for_each(names(count), lambda name: _create(client, name, requests))) - began
-
-
-def rendered(name: str) -> list[Body]:
-    """Every child of a model of that name, as the operator would create it."""
-    known = Known({**model(name), "metadata": {**model(name)["metadata"], "uid": OWNER, "generation": 1}}, {})
-    return [change.body for change in make_plan(known, Settings()).apply]
 
 
 def status(name: str, now: str) -> Body:

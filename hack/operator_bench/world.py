@@ -12,7 +12,7 @@ import psutil
 
 from cluster.progress import step
 from local_control_plane import ROOT, ControlPlane, OperatorProcess
-from local_control_plane.client import Client
+from local_control_plane.client import Client, RefusedError
 from local_control_plane.nodes import create_nodes
 from operator_bench.audit import asked
 from operator_bench.errors import BenchError
@@ -43,7 +43,9 @@ def bare_control_plane(models: int) -> Iterator[tuple[ControlPlane, Client]]:
             control_plane.kubectl("wait", "--for=condition=Established", f"--filename={CRD}", "--timeout=120s")
             control_plane.kubectl("create", "namespace", NAMESPACE)
             create_nodes(control_plane, nodes_for(models))
-        yield control_plane, Client(control_plane.kubeconfig)
+            client = Client(control_plane.kubeconfig)
+            _wait_until_stored(client)
+        yield control_plane, client
     finally:
         control_plane.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -106,6 +108,20 @@ def world(models: int) -> Iterator[World]:
         made.operator.start()
         _wait_until_leading(made.operator)
         yield made
+
+
+def _wait_until_stored(client: Client) -> None:
+    """A definition may be established a moment before its objects can be listed."""
+    deadline = time.monotonic() + QUIET_TIMEOUT_S
+    while True:
+        try:
+            client.request("GET", MODELS)
+        except RefusedError as error:
+            if error.code not in (404, 429) or time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK_EVERY_S)
+        else:
+            return
 
 
 def _operator(control_plane: ControlPlane, number: int) -> OperatorProcess:

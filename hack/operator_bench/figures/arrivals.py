@@ -39,5 +39,5 @@ def measure(story: Story) -> list[Finding]:
         arriving.result()
         world.models.wait_for_all(set(new), SERVED_TIMEOUT_S)
     recover(world, failures)
-    name = f"{count:,} models, as many arrive, {len(waited)} pods turn unready: told"
+    name = f"{count:,} models: as many arrive, pods turn unready: told"
     return rows(FIGURE, name, waited, WITHIN)

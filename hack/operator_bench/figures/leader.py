@@ -17,8 +17,9 @@ WAYS = (("killed", signal.SIGKILL, Target("at most", 10)), ("told to end", signa
 
 def measure(story: Story) -> list[Finding]:
     story.world.wait_until_quiet()
+    size = f"{story.models:,} models"
     return [
-        Finding(FIGURE, f"leader {how}: the other acts", "s", (_seconds_without(story, number, how),), target)
+        Finding(FIGURE, f"{size}: leader {how}: the other acts", "s", (_seconds_without(story, number, how),), target)
         for how, number, target in WAYS
     ]
 

@@ -29,5 +29,12 @@ def measure(story: Story) -> list[Finding]:
     note = "" if not found.writes + found.events else found.told
     return [
         Finding(FIGURE, f"{size}: started and caught up", "s", (caught_up,), target),
-        Finding(FIGURE, f"{size}: writes and Events", "", (float(found.writes + found.events),), WRITES, note=note),
+        Finding(
+            FIGURE,
+            f"{size}: started again: writes and Events",
+            "",
+            (float(found.writes + found.events),),
+            WRITES,
+            note=note,
+        ),
     ]

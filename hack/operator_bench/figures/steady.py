@@ -12,10 +12,10 @@ WRITES, OF_A_CORE = Target("at most", 0), Target("at most", 0.02)
 
 
 def measure(story: Story) -> list[Finding]:
-    world, title = story.world, f"{story.models:,} models, {story.steady_seconds} s"
+    world, title = story.world, f"{story.models:,} models: {story.steady_seconds} s, left alone"
     world.wait_until_quiet()
     position, cpu, began = world.control_plane.audit_position(), world.cpu_seconds(), time.monotonic()
-    with step(f"{title}, left alone"):
+    with step(title):
         time.sleep(story.steady_seconds)
     share = (world.cpu_seconds() - cpu) / (time.monotonic() - began)
     found = asked(world.control_plane.requests_by_operator(position))

@@ -39,15 +39,15 @@ def measure(story: Story) -> list[Finding]:
     world.wait_until_quiet()
     pods = chosen_pods(story)
     with step(f"{len(pods)} of {story.models:,} pods turn unready"):
-        failures = [fail(world, model, pod) for model, pod in paced(pods.items(), 1 / PODS_PER_SECOND)]
+        failures = [fail(world, name, pod) for name, pod in paced(pods.items(), 1 / PODS_PER_SECOND)]
         waited = waits(world, failures)
     recover(world, failures)
-    return rows(FIGURE, f"{story.models:,} models, {len(waited)} pods turn unready: told", waited, WITHIN)
+    return rows(FIGURE, f"{story.models:,} models: pods turn unready: told", waited, WITHIN)
 
 
 def rows(figure: str, name: str, waited: list[float], target: Target) -> list[Finding]:
     return [
-        Finding(figure, f"{name}, p99", "s", (percentile(waited, 99),), target),
+        Finding(figure, f"{name}, p99", "s", (percentile(waited, 99),), target, f"{len(waited)} pods"),
         Finding(figure, f"{name}, median", "s", (percentile(waited, 50),)),
     ]
 
