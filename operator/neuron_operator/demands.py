@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from neuron_operator.api.conditions import Reason
 from neuron_operator.api.v1alpha1 import NeuronModelSpec
 from neuron_operator.catalog import OFFERED, InstanceType, labels_of, present_name, suggestions
-from neuron_operator.host import Host, cpu_in_words, host_request, host_room, memory_in_words
+from neuron_operator.host import Host, cpu_in_words, host_request, host_room, memory_in_words, most_host_room
 from neuron_operator.names import LABEL_INSTANCE_TYPE
 
 DEFAULT_FAMILY = "inf2"
@@ -22,19 +22,20 @@ Types = Sequence[InstanceType]
 
 @dataclass(frozen=True)
 class Demand:
-    """`fits` judges one type. `left_out` says why those that don't fit are not used; `nothing_fits` is asked where none
-    of those that are left does, and says what to do."""
+    """`fits` judges one type. `left_out` says why those that don't fit are not used, `nothing_fits` what to do where
+    none of those that are left does. What is only hoped for doesn't take the last ones away."""
 
     fits: Callable[[InstanceType], bool]
     left_out: Callable[[Types], str]
     nothing_fits: Callable[[Types], str]
     reason: Reason = Reason.NO_MATCHING_INSTANCE_TYPE
+    is_hope: bool = False
 
 
 def demands_of(spec: NeuronModelSpec, scheduler: str | None) -> tuple[Demand, ...]:
     labels = [_label(key, value) for key, value in spec.placement.node_selector.items() if _is_told_by_type(key)]
-    beside_scheduler = (*labels, _cores(spec, labels), _host(spec, labels))
-    return beside_scheduler if scheduler else (*beside_scheduler, _neighbors(spec.neuron_cores))
+    neighbors = () if scheduler else (_neighbors(spec.neuron_cores),)
+    return (*labels, _cores(spec, labels), _host(spec, labels), *neighbors, _surely(spec))
 
 
 def default_candidates() -> list[InstanceType]:
@@ -93,23 +94,37 @@ def _host(spec: NeuronModelSpec, labels: Sequence[Demand]) -> Demand:
     asked = host_request(spec)
 
     def fits(instance: InstanceType) -> bool:
-        return asked.fits_into(host_room(instance))
+        return asked.fits_into(most_host_room(instance))
 
     def nothing_fits(left: Types) -> str:
         better = _better(labels, lambda instance: fits(instance) and instance.fits(spec.neuron_cores))
         where = "spec.resources and spec.pod.containers" if spec.pod.containers else "spec.resources"
         return f"A replica asks for {_too_much(asked, left)}. Lower the requests in {where}{better}"
 
-    def left_out(dropped: Types) -> str:
-        leaves = f"{listed(dropped)} {'leaves' if len(dropped) == 1 else 'leave'}"
-        return f"{leaves} its pods less than the {host_in_words(asked)} that a replica asks for"
+    return Demand(fits, lambda dropped: _leaves_less(dropped, asked), nothing_fits)
 
-    return Demand(fits, left_out, nothing_fits)
+
+def _surely(spec: NeuronModelSpec) -> Demand:
+    """How much memory a node has is known for sure only when it is there."""
+    asked = host_request(spec)
+    return Demand(
+        lambda instance: asked.fits_into(host_room(instance)),
+        lambda dropped: _leaves_less(dropped, asked),
+        lambda left: (
+            f"{_leaves_less(left, asked)}, by Karpenter's reckoning: whether it fits, only a real node can tell"
+        ),
+        is_hope=True,
+    )
+
+
+def _leaves_less(types: Types, asked: Host) -> str:
+    leaves = f"{listed(types)} {'leaves' if len(types) == 1 else 'leave'}"
+    return f"{leaves} less to pods than the {host_in_words(asked)} that a replica asks for"
 
 
 def _too_much(asked: Host, left: Types) -> str:
     """What is asked for beyond what any of the types has, and the most that one has."""
-    rooms = [(host_room(instance), instance.name) for instance in left]
+    rooms = [(most_host_room(instance), instance.name) for instance in left]
     cpu, cpu_on = max((room.cpu, name) for room, name in rooms)
     memory, memory_on = max((room.memory, name) for room, name in rooms)
     too_much = []

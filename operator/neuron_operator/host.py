@@ -13,6 +13,9 @@ from neuron_operator.catalog import InstanceType
 from neuron_operator.changes import parse_quantity
 
 MEBIBYTE, GIBIBYTE = 2**20, 2**30
+# What Karpenter takes off the memory of a machine by default (vmMemoryOverheadPercent), and the catalog's figures with
+# it. A real node loses less: how much, only it can tell.
+VIRTUAL_MACHINE_SHARE = Fraction(75, 1000)
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,14 @@ def host_request(spec: NeuronModelSpec) -> Host:
 
 
 def host_room(instance: InstanceType) -> Host:
-    """What a node of that type leaves to its pods."""
+    """What a node of that type surely leaves to its pods."""
     return Host(Fraction(instance.allocatable_cpu_millis, 1000), Fraction(instance.allocatable_memory_mib * MEBIBYTE))
+
+
+def most_host_room(instance: InstanceType) -> Host:
+    """What a node of that type leaves at most: what needs more can't run there, whoever started the node."""
+    surely = host_room(instance)
+    return Host(surely.cpu, surely.memory + VIRTUAL_MACHINE_SHARE * instance.memory_gib * GIBIBYTE)
 
 
 def _request(resources: Resources) -> Host:

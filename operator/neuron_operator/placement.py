@@ -50,14 +50,16 @@ def choose_placement(spec: NeuronModelSpec, settings: Settings) -> Placement | R
         return Rejection(Reason.NO_MATCHING_INSTANCE_TYPE, f"{' '.join(refused)} Correct spec.placement.instanceTypes")
     left = [instance for name in asked if (instance := find(name))] if asked else default_candidates()
     scheduler = spec.placement.scheduler_name or settings.scheduler_name or None
-    left_out = []
+    told = []
     for demand in demands_of(spec, scheduler):
         fitting = [instance for instance in left if demand.fits(instance)]
-        if not fitting:
+        if not fitting and not demand.is_hope:
             return Rejection(demand.reason, demand.nothing_fits(left))
-        if len(fitting) < len(left):
-            left_out.append(demand.left_out([instance for instance in left if instance not in fitting]))
-        left = fitting
+        if not fitting:
+            told.append(demand.nothing_fits(left))
+        elif len(fitting) < len(left):
+            told.append(demand.left_out([instance for instance in left if instance not in fitting]))
+        left = fitting or left
     cores, order = spec.neuron_cores, "in the order of spec.placement.instanceTypes" if asked else "the cheapest first"
     fit = f"{cores_in_words(cores)} a replica {'fits' if cores == 1 else 'fit'} {listed(left)}, {order}"
     types = tuple(instance.name for instance in left)
@@ -67,7 +69,7 @@ def choose_placement(spec: NeuronModelSpec, settings: Settings) -> Placement | R
         scheduler_name=scheduler,
         node_affinity=_node_affinity(types),
         tolerations=(NEURON_TOLERATION, *(toleration.wire() for toleration in spec.placement.tolerations)),
-        reason="; ".join([fit, *left_out, *([f"scheduled by {scheduler}"] if scheduler else [])]),
+        reason="; ".join([fit, *told, *([f"scheduled by {scheduler}"] if scheduler else [])]),
     )
 
 

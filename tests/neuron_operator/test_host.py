@@ -12,7 +12,7 @@ from model_builders import model, model_spec, placement_of, settings
 from neuron_operator.api import NeuronModel
 from neuron_operator.catalog import CATALOG, InstanceType, find
 from neuron_operator.changes import parse_quantity
-from neuron_operator.host import Host, cpu_in_words, host_request, host_room, memory_in_words
+from neuron_operator.host import Host, cpu_in_words, host_request, host_room, memory_in_words, most_host_room
 from neuron_operator.render import pod_template
 
 GIB = 2**30
@@ -82,6 +82,15 @@ def test_a_node_leaves_most_of_the_machine_to_its_pods_and_never_all(instance: I
     room = host_room(instance)
     assert instance.vcpus - 1 < room.cpu < instance.vcpus
     assert 0.8 * instance.memory_gib < room.memory / GIB < instance.memory_gib
+
+
+@pytest.mark.parametrize("instance", CATALOG, ids=lambda instance: instance.name)
+def test_the_most_that_a_node_leaves_is_more_than_it_surely_leaves_and_less_than_the_machine(
+    instance: InstanceType,
+) -> None:
+    most = most_host_room(instance)
+    assert most.cpu == host_room(instance).cpu
+    assert host_room(instance).memory < most.memory < instance.memory_gib * GIB
 
 
 def test_the_room_of_a_type_is_what_its_row_says() -> None:
