@@ -54,6 +54,10 @@ WATCH_FAILURES: Final = (
 Event = kopf_watching.Bookmark | kopf.RawEvent
 
 
+class RefusedError(kopf_errors.APIClientError):
+    """403 in a single namespace, which kopf itself would ask for again and again, and complain about each time."""
+
+
 async def watch(
     cluster: ApiCluster, feed: Feed, metrics: Metrics, identity: str, take_signals: Callable[[], None]
 ) -> None:
@@ -161,15 +165,17 @@ class Streams:
 
     def _failed(self, stream: Stream, failure: Exception) -> float:
         """How long to wait before the next list."""
-        if isinstance(failure, kopf_errors.APIForbiddenError):
+        is_refused = isinstance(failure, RefusedError)
+        if is_refused:
             self.access.doubt(stream)
         self.metrics.watch_errors.labels(stream.kind).inc()
         self._failures[stream] = self._failures.get(stream, 0) + 1
         pause_s = min(backoff_s(self._failures[stream], self.chance.random()), LONGEST_PAUSE_S)
         where = f" in {stream.namespace}" if stream.namespace else ""
-        logger.warning(
-            "the watch of %s%s failed, next in %.1f s: %s", RESOURCES[stream.kind][1], where, pause_s, failure
-        )
+        # Whether it is all of the namespace that may not be read is asked next, and told once.
+        level = logging.DEBUG if is_refused and self._failures[stream] == 1 else logging.WARNING
+        message = "the watch of %s%s failed, next in %.1f s: %s"
+        logger.log(level, message, RESOURCES[stream.kind][1], where, pause_s, failure)
         return pause_s
 
 
@@ -180,16 +186,26 @@ def deletion(kind: str, body: Mapping[str, Any]) -> kopf.RawEvent:
 
 @contextmanager
 def wrapped_streams(streams: Streams) -> Iterator[None]:
-    """kopf offers no place to put a stream into, so its function is replaced while it runs; pyproject.toml pins kopf to
-    the minor version whose function this is."""
-    original = kopf_watching.continuous_watch
+    """kopf offers no place to put a stream or a refusal into, so its functions are replaced while it runs;
+    pyproject.toml pins kopf to the minor version whose functions these are."""
+    stream, check = kopf_watching.continuous_watch, kopf_errors.check_response
     expected = {"settings", "resource", "namespace", "operator_pause_waiter"}
-    assert set(inspect.signature(original).parameters) == expected, "kopf's stream takes other arguments now"
-    cast(Any, kopf_watching).continuous_watch = streams.stream
+    assert set(inspect.signature(stream).parameters) == expected, "kopf's stream takes other arguments now"
+    assert set(inspect.signature(check).parameters) == {"response"}, "kopf checks responses in another way now"
+
+    async def check_response(response: aiohttp.ClientResponse) -> None:
+        try:
+            await check(response)
+        except kopf_errors.APIForbiddenError as error:
+            if "/namespaces/" not in response.url.path:
+                raise
+            raise RefusedError(error.message, status=error.status, headers=error.headers) from error
+
+    cast(Any, kopf_watching).continuous_watch, cast(Any, kopf_errors).check_response = streams.stream, check_response
     try:
         yield
     finally:
-        cast(Any, kopf_watching).continuous_watch = original
+        cast(Any, kopf_watching).continuous_watch, cast(Any, kopf_errors).check_response = stream, check
 
 
 def _end_soon(_: asyncio.Task[Any]) -> None:

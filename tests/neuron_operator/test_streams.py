@@ -7,9 +7,12 @@ from typing import Any, cast
 
 import kopf
 import pytest
+from aiohttp import ClientResponse, ClientResponseError, RequestInfo
 from kopf._cogs.clients import errors as kopf_errors
 from kopf._cogs.clients import watching as kopf_watching
+from multidict import CIMultiDict, CIMultiDictProxy
 from prometheus_client import CollectorRegistry
+from yarl import URL
 
 from fakes.cluster import FakeCluster
 from neuron_operator import errors
@@ -19,7 +22,7 @@ from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.scope import Scope
-from neuron_operator.watching import KINDS, Event, Streams, wrapped_streams
+from neuron_operator.watching import KINDS, Event, RefusedError, Streams, wrapped_streams
 from neuron_operator.workqueue import WorkQueue
 
 SERVICES = kopf.Resource(group="", version="v1", plural="services")
@@ -159,7 +162,7 @@ async def test_kopf_streams_through_ours_as_long_as_it_runs_and_no_longer() -> N
 
 
 TWO = Scope(("shop", "lab"), "lab", reads_nodes=False)
-FORBIDDEN = kopf_errors.APIForbiddenError(None, status=403, headers={})
+FORBIDDEN = RefusedError(None, status=403, headers={})
 
 
 async def test_the_list_of_one_namespace_says_nothing_about_another() -> None:
@@ -229,8 +232,51 @@ async def test_a_namespace_that_is_lost_is_asked_about_before_its_next_list() ->
     assert script.listed == ["shop", "shop"]
 
 
+async def test_a_kind_that_is_refused_in_a_namespace_that_is_not_is_told_from_the_second_time_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    script = Script([FORBIDDEN], [FORBIDDEN], [LISTED], scope=TWO)
+    for _ in range(3):
+        await script.next_round("shop")
+    assert [message.partition(",")[0] for message in caplog.messages] == ["the watch of services in shop failed"]
+    assert script.asked == ["shop"] * 3
+
+
 async def test_a_refusal_in_a_whole_cluster_asks_nothing_more() -> None:
-    script = Script([FORBIDDEN], [LISTED])
+    script = Script([kopf_errors.APIForbiddenError(None, status=403, headers={})], [LISTED])
     await script.next_round()
     await script.next_round()
     assert (script.asked, script.listed) == ([], [None, None])
+
+
+class Refusal:
+    """What the API server answers to somebody without rights."""
+
+    status, headers = 403, CIMultiDict[str]()
+
+    def __init__(self, path: str) -> None:
+        self.url = URL("http://127.0.0.1").with_path(path)
+
+    async def json(self) -> dict[str, Any]:
+        return {"kind": "Status", "message": "services is forbidden", "code": 403}
+
+    def raise_for_status(self) -> None:
+        info = RequestInfo(self.url, "GET", CIMultiDictProxy(CIMultiDict[str]()), self.url)
+        raise ClientResponseError(info, ())
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        pytest.param("/api/v1/namespaces/shop/services", RefusedError, id="in-a-namespace"),
+        pytest.param("/api/v1/services", kopf_errors.APIForbiddenError, id="everywhere"),
+        pytest.param("/apis/apps/v1", kopf_errors.APIForbiddenError, id="the-apis-there-are"),
+    ],
+)
+async def test_kopf_repeats_no_request_that_is_refused_in_a_namespace(path: str, expected: type[Exception]) -> None:
+    original = kopf_errors.check_response
+    with wrapped_streams(Script().streams), pytest.raises(kopf_errors.APIClientError) as caught:
+        await kopf_errors.check_response(cast(ClientResponse, Refusal(path)))
+    assert type(caught.value) is expected
+    assert "services is forbidden" in str(caught.value)
+    assert kopf_errors.check_response is original
