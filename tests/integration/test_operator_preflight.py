@@ -1,5 +1,9 @@
-"""The preflight checks on a real API server of their own, because they judge the cluster as a whole."""
+"""The preflight checks on a real API server of their own, because they judge the cluster as a whole.
 
+The operator has the rights that the chart gives it.
+"""
+
+import json
 import os
 import re
 import subprocess
@@ -12,8 +16,9 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from chart.rendered import NAMESPACE, RELEASE, render
 from integration.api_client import WAIT_S, Api, Body, condition, has_reason
-from integration.conftest import install_crd, run_control_plane
+from integration.conftest import install_crd
 from integration.control_plane import ROOT, ControlPlane
 from integration.models import model, settled
 from integration.operator_process import OperatorProcess
@@ -22,6 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 CORES, MAP = "aws.amazon.com/neuroncore", "NEURON_CORE_USAGE_MAP"
 TYPE, ALL_CORES = "inf2.24xlarge", 12
+PLACEMENT: Body = {"instanceTypes": [TYPE], "schedulerName": "my-scheduler"}
 STALE, EMPTY = ",".join(["true"] * ALL_CORES), ",".join(["false"] * ALL_CORES)
 # As it runs, but that a failure counts after a second and not after a minute.
 RUN = """
@@ -37,9 +43,18 @@ sys.exit(main(["run"]))
 
 @pytest.fixture(scope="module")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    for control_plane in run_control_plane(tmp_path_factory.mktemp("preflight")):
+    control_plane = ControlPlane(tmp_path_factory.mktemp("preflight"), operator_account=f"{NAMESPACE}:{RELEASE}")
+    try:
+        control_plane.start()
         install_crd(control_plane)
+        control_plane.kubectl("create", "namespace", NAMESPACE)
+        roles = [each for each in render({"crds.install": False}) if "Role" in each["kind"]]
+        control_plane.kubectl(
+            "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": roles})
+        )
         yield control_plane
+    finally:
+        control_plane.stop()
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +62,28 @@ def operator(control_plane: ControlPlane) -> Iterator[OperatorProcess]:
     process = OperatorProcess(
         control_plane.operator_kubeconfig,
         control_plane.folder / "operator.log",
-        {"scheduler_name": "my-scheduler"},
+        {"lease_namespace": NAMESPACE},
         ("-c", RUN),
     )
     process.start()
     yield process
     process.stop()
+    refused = [e for e in control_plane.requests_by_operator() if e["responseStatus"]["code"] == 403]
+    assert [f"{entry['verb']} {entry['requestURI']}" for entry in refused] == []
 
 
 @pytest.fixture
 def api(control_plane: ControlPlane) -> Iterator[Api]:
     """In the namespace where Events about nodes are."""
     api = Api(control_plane.kubeconfig, "default")
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def release(control_plane: ControlPlane) -> Iterator[Api]:
+    """In the namespace of the operator's Lease."""
+    api = Api(control_plane.kubeconfig, NAMESPACE)
     yield api
     api.close()
 
@@ -104,13 +129,18 @@ def event(api: Api, reason: str, about: str) -> Body:
     return api.wait_for_any("events", f"reason={reason},regarding.name={about}")
 
 
-def writes(control_plane: ControlPlane) -> list[str]:
-    """What the operator wrote, but its lease."""
-    return [
-        f"{entry['verb']} {entry['objectRef']['resource']}/{entry['objectRef'].get('name', '')} {entry['auditID']}"
-        for entry in control_plane.writes_by_operator()
-        if entry["objectRef"]["resource"] != "leases"
-    ]
+def events_posted(control_plane: ControlPlane, last: Body) -> list[str]:
+    """The Events that the operator posted, tried to or counted again, once `last` is in the audit log.
+
+    A watch tells of an Event before that does.
+    """
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        refs = [entry["objectRef"] for entry in control_plane.writes_by_operator()]
+        names = [ref["name"] for ref in refs if ref["resource"] == "events"]
+        if last["metadata"]["name"] in names or time.monotonic() > deadline:
+            return names
+        time.sleep(0.05)
 
 
 def test_a_node_without_cores_is_told_of_and_so_is_its_recovery(operator: OperatorProcess, api: Api, node: str) -> None:
@@ -126,16 +156,15 @@ def test_a_node_without_cores_is_told_of_and_so_is_its_recovery(operator: Operat
 def test_a_restart_and_what_changes_nothing_cost_no_write(
     control_plane: ControlPlane, operator: OperatorProcess, api: Api, node: str
 ) -> None:
-    event(api, "DevicePluginFailed", node)
-    before = writes(control_plane)
+    failed = event(api, "DevicePluginFailed", node)
+    before = events_posted(control_plane, failed)
     operator.stop()
     operator.start()
     wait_for_metric(operator, "DevicePlugin", 0)
     # Told after whatever the failure, found again, would have cost.
     give_cores(api, node)
-    event(api, "DevicePluginPassed", node)
-    written = [entry for entry in writes(control_plane) if entry not in before]
-    assert [entry.split()[0] for entry in written] == ["create"], written
+    passed = event(api, "DevicePluginPassed", node)
+    assert events_posted(control_plane, passed)[len(before) :] == [passed["metadata"]["name"]]
 
 
 def test_a_stale_usage_map_is_the_models_reason_and_a_failed_check(
@@ -144,7 +173,7 @@ def test_a_stale_usage_map_is_the_models_reason_and_a_failed_check(
     give_cores(api, node)
     annotate(api, node, STALE)
     assert MAP in event(api, "UsageMapsFailed", node)["note"]
-    settled(api, model(neuronCores=4, replicas=1, placement={"instanceTypes": [TYPE]}))
+    settled(api, model(neuronCores=4, replicas=1, placement=PLACEMENT))
     template = api.get("deployments", "sentiment")["spec"]["template"]
     pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "sentiment-1"}}
     api.create("pods", pod)
@@ -178,18 +207,20 @@ def definition(kind: str) -> Body:
     }
 
 
-def test_definitions_are_seen_when_they_are_installed_and_removed(operator: OperatorProcess, api: Api) -> None:
+def test_definitions_are_seen_when_they_are_installed_and_removed(
+    operator: OperatorProcess, api: Api, release: Api
+) -> None:
     lease = "neuron-serving-operator"
     wait_for_metric(operator, "MonitoringDefinitions", 0)
     bodies = [definition("ServiceMonitor"), definition("PodMonitor")]
     for body in bodies:
         api.create("customresourcedefinitions", body, is_namespaced=False)
-    passed = event(api, "MonitoringDefinitionsPassed", lease)
+    passed = event(release, "MonitoringDefinitionsPassed", lease)
     assert (passed["type"], passed["regarding"]["kind"]) == ("Normal", "Lease")
     assert passed["regarding"]["uid"]
     for body in bodies:
         api.delete("customresourcedefinitions", body["metadata"]["name"], is_namespaced=False)
-    assert event(api, "MonitoringDefinitionsFailed", lease)["type"] == "Normal"
+    assert event(release, "MonitoringDefinitionsFailed", lease)["type"] == "Normal"
     assert metric(operator, "MonitoringDefinitions") == 0
 
 
