@@ -217,31 +217,78 @@ async def test_one_line_is_logged_per_transition(world: World, caplog: pytest.Lo
     assert [(record.levelname, "outcome=fail" in record.message) for record in told] == [("WARNING", True)]
 
 
-async def test_it_looks_when_something_changes_and_not_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks, seen = 0, asyncio.Event()
-    monkeypatch.setattr(preflight_watch, "DEBOUNCE_S", 0.0)
-    monkeypatch.setattr(preflight_watch, "PAUSE_S", 0.0)
+@dataclass
+class Looks:
+    """Counts them, in the place of the real ones."""
 
-    async def look(self: PreflightWatch) -> float:
-        nonlocal looks
-        looks += 1
-        seen.set()
+    count: int = 0
+    seen: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def look(self) -> float:
+        self.count += 1
+        self.seen.set()
         return 300.0
 
-    monkeypatch.setattr(PreflightWatch, "look", look)
+    async def wait(self) -> int:
+        """The number of looks, once there was another one and everybody had a turn."""
+        await asyncio.wait_for(self.seen.wait(), 5)
+        self.seen.clear()
+        await asyncio.sleep(0)
+        return self.count
+
+
+@pytest.fixture
+def looks(world: World, monkeypatch: pytest.MonkeyPatch) -> Looks:
+    looks = Looks()
+    monkeypatch.setattr(world.watch, "look", looks.look)
+    for pause in ("DEBOUNCE_S", "PAUSE_S"):
+        monkeypatch.setattr(preflight_watch, pause, 0.0)
+    return looks
+
+
+async def test_it_looks_when_something_changes_and_not_before(world: World, looks: Looks) -> None:
     synced, changed = asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(world.watch.run(synced, changed))
-    try:
+    changed.set()
+    await asyncio.sleep(0)
+    assert looks.count == 0, "nobody judges half of a cluster"
+    synced.set()
+    assert await looks.wait() == 1
+    for expected in (2, 3):
         changed.set()
-        await asyncio.sleep(0)
-        assert looks == 0, "nobody judges half of a cluster"
-        for expected in (1, 2, 3):
-            synced.set()
-            await asyncio.wait_for(seen.wait(), 5)
-            seen.clear()
-            assert looks == expected
-            await asyncio.sleep(0)
-            assert looks == expected
-            changed.set()
-    finally:
-        running.cancel()
+        assert await looks.wait() == expected
+    running.cancel()
+
+
+async def test_a_change_is_looked_at_once_more_because_what_follows_from_it_takes_a_moment(
+    world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, changed = asyncio.Event(), asyncio.Event()
+    synced.set()
+    monkeypatch.setattr(preflight_watch, "SECOND_LOOK_S", 0.05)
+    running = asyncio.create_task(world.watch.run(synced, changed))
+    assert await looks.wait() == 1
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(looks.seen.wait(), 0.2)
+    changed.set()
+    assert await looks.wait() == 2
+    assert await looks.wait() == 3, "nothing changed since the second"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(looks.seen.wait(), 0.2)
+    running.cancel()
+
+
+async def test_changes_that_never_end_are_looked_at_once_in_a_while(
+    world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, changed = asyncio.Event(), asyncio.Event()
+    synced.set()
+    monkeypatch.setattr(preflight_watch, "PAUSE_S", 0.2)
+    running = asyncio.create_task(world.watch.run(synced, changed))
+    assert await looks.wait() == 1
+    end = asyncio.get_running_loop().time() + 0.5
+    while asyncio.get_running_loop().time() < end:
+        changed.set()
+        await asyncio.sleep(0.001)
+    assert looks.count <= 4
+    running.cancel()
