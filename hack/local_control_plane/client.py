@@ -42,6 +42,12 @@ class Client:
         self._context = ssl.create_default_context(cafile=cluster["certificate-authority"])
         self._headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}", "Accept": JSON}
         self._own = threading.local()
+        self._opened: list[http.client.HTTPSConnection] = []
+
+    def close(self) -> None:
+        """Every thread's connection; the watches are closed by those who have them."""
+        for connection in self._opened:
+            connection.close()
 
     def request(self, method: str, path: str, body: Body | bytes | None = None, content_type: str = JSON) -> Body:
         """The answer; RefusedError for any code from 300 on."""
@@ -66,14 +72,18 @@ class Client:
         # Before the answer, which takes the socket over.
         handle = os.dup(connection.sock.fileno())
         answer = connection.getresponse()
+        watch = Watch(connection, answer, socket.socket(fileno=handle))
         if answer.status >= 300:
-            raise _refused("GET", query, answer.status, answer.read())
-        return Watch(answer, socket.socket(fileno=handle))
+            content = answer.read()
+            watch.close()
+            raise _refused("GET", query, answer.status, content)
+        return watch
 
     def _connection(self) -> http.client.HTTPSConnection:
         found: http.client.HTTPSConnection | None = getattr(self._own, "connection", None)
         if found is None:
             found = self._own.connection = self._connect(TIMEOUT_S)
+            self._opened.append(found)
         return found
 
     def _connect(self, timeout_s: float | None) -> http.client.HTTPSConnection:
@@ -83,12 +93,15 @@ class Client:
 class Watch:
     """Events as the API server sends them; `close`, from any thread, ends the iteration."""
 
-    def __init__(self, answer: http.client.HTTPResponse, handle: socket.socket) -> None:
-        self._answer, self._handle = answer, handle
+    def __init__(
+        self, connection: http.client.HTTPSConnection, answer: http.client.HTTPResponse, handle: socket.socket
+    ) -> None:
+        self._connection, self._answer, self._handle = connection, answer, handle
 
     def __iter__(self) -> Iterator[Body]:
         # However a connection ends, there is nothing more to come.
-        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        ended = contextlib.suppress(OSError, http.client.HTTPException, ValueError)
+        with contextlib.closing(self._connection), contextlib.closing(self._answer), ended:
             for line in self._answer:
                 yield json.loads(line)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,11 +24,11 @@ def create_nodes(
 
     Wants the controller manager and kwok.
     """
-    client = Client(control_plane.kubeconfig)
     names = [f"{instance_type.replace('.', '-')}-{number}" for number in range(first, first + count)]
-    for number, name in enumerate(names):
-        client.request("POST", "/api/v1/nodes", node(name, instance_type, ZONES[number % len(ZONES)]))
-    _wait_until_usable(client, names)
+    with closing(Client(control_plane.kubeconfig)) as client:
+        for number, name in enumerate(names):
+            client.request("POST", "/api/v1/nodes", node(name, instance_type, ZONES[number % len(ZONES)]))
+        _wait_until_usable(client, names)
     return names
 
 
@@ -60,10 +61,9 @@ def node(name: str, instance_type: str, zone: str) -> dict[str, Any]:
 
 def fail_pod(control_plane: ControlPlane, namespace: str, name: str) -> None:
     """Its first container crashes and is not ready any more, until the pod is deleted."""
-    client = Client(control_plane.kubeconfig)
-    set_readiness(
-        client, namespace, client.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}"), is_ready=False
-    )
+    with closing(Client(control_plane.kubeconfig)) as client:
+        pod = client.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}")
+        set_readiness(client, namespace, pod, is_ready=False)
 
 
 def set_readiness(client: Client, namespace: str, pod: dict[str, Any], *, is_ready: bool) -> None:

@@ -40,10 +40,17 @@ def every_edit() -> list[Edit]:
     return [Edit(kind, path, removes) for removes in (False, True) for kind, path in paths]
 
 
+def stands_as_rendered(edit: Edit, live: Body, ours: Body) -> bool:
+    """Whether the field is where its path leads: an earlier edit of a name in a list has left an item of nobody's."""
+    lists = [edit.path[:length] for length, part in enumerate(edit.path) if isinstance(part, int)]
+    return at(live, edit.path) == at(ours, edit.path) and all(
+        len(at(live, path)) == len(at(ours, path)) for path in lists
+    )
+
+
 def is_as_rendered(client: Client, edit: Edit, model: Body) -> bool:
-    """Whether the field can be found: what an earlier edit added to a list stays, and may stand in its place."""
     live = client.request("GET", f"{COLLECTIONS[edit.kind]}/{model['metadata']['name']}")
-    return bool(at(live, edit.path) == at(rendered(model)[edit.kind], edit.path))
+    return stands_as_rendered(edit, live, rendered(model)[edit.kind])
 
 
 def repair_s(client: Client, seen: Sightings, edit: Edit, model: Body) -> float | None:

@@ -45,7 +45,8 @@ def bare_control_plane(models: int) -> Iterator[tuple[ControlPlane, Client]]:
             create_nodes(control_plane, nodes_for(models))
             client = Client(control_plane.kubeconfig)
             _wait_until_stored(client)
-        yield control_plane, client
+        with contextlib.closing(client):
+            yield control_plane, client
     finally:
         control_plane.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from operator_bench.__main__ import parse, scale_of
-from operator_bench.edits import every_edit
+from operator_bench.edits import Edit, every_edit, stands_as_rendered
 from operator_bench.fields import IDENTITY, at, has_leaf, leaves, mutated, with_leaf
 from operator_bench.figures import FIGURES
 from operator_bench.models import COLLECTIONS, is_served, model, nodes_for
@@ -90,6 +90,20 @@ def test_a_field_of_a_list_is_found_behind_what_somebody_added() -> None:
     assert has_leaf(path, 80, {"ports": [{"port": 9}, {"port": 80}]})
     assert not has_leaf(path, 80, {"ports": [{"port": 9}]})
     assert not has_leaf(("replicas",), 2, {"replicas": 3})
+
+
+@pytest.mark.parametrize(
+    ("live", "stands"),
+    [
+        pytest.param([{"name": "a", "port": 1}], True, id="as rendered"),
+        pytest.param([{"name": "a", "port": 2}], False, id="another value"),
+        pytest.param([{"name": "ax", "port": 1}, {"name": "a", "port": 1}], False, id="another item in its place"),
+        pytest.param([], False, id="gone"),
+    ],
+)
+def test_a_field_is_edited_where_it_stands_as_rendered(live: list[object], stands: bool) -> None:
+    edit = Edit("Service", ("ports", 0, "port"), removes=False)
+    assert stands_as_rendered(edit, {"ports": live}, {"ports": [{"name": "a", "port": 1}]}) is stands
 
 
 def seen(version: int, status: str, generation: int = 1) -> dict[str, object]:
