@@ -79,10 +79,12 @@ def test_defaults_are_filled_in_and_nothing_looks_ready_before_the_operator_look
             "mode": "Auto",
             "maxUnavailable": 1,
             "acceptCoreLoss": False,
+            "autoRollback": False,
             "drainSeconds": 15,
             "progressDeadlineSeconds": 1800,
         },
         "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}},
+        "runtime": {"upgradePolicy": "Manual"},
     }
     assert found["status"] == {"observedGeneration": -1}
 
