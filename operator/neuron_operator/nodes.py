@@ -7,11 +7,12 @@ promised cores is kept beside it, because the two must fit together.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from neuron_operator.capacity import Capacity, Requests, is_neuron_node
+from neuron_operator.capacity import Capacity, Requests, has_stale_map, is_neuron_node
 from neuron_operator.claims import Claim, claims_of
 from neuron_operator.cluster import Cluster
 from neuron_operator.errors import ApiError
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 KEPT_S: Final = 5.0
 # Of many changes at once, such as a rollout of a hundred pods, the waiting models see one.
 NUDGE_S: Final = 1.0
+# The scheduler extension notes a pod before it has its node, and forgets it after it is gone.
+SETTLED_S: Final = 3.0
 # What the API server lists under the empty name: pods that have no node yet.
 NO_NODE: Final = ""
 
@@ -43,6 +46,8 @@ class NodeWatch:
         self._read_nodes: set[tuple[str, str]] = set()
         self._read_at = self._outdated_at = float("-inf")
         self._reading = asyncio.Lock()
+        self._judged: set[str] = set()
+        self._disputed_since: dict[str, float] = {}
 
     async def capacity(self) -> Capacity:
         """The Neuron nodes and what is asked of them, at most a few seconds old."""
@@ -55,13 +60,11 @@ class NodeWatch:
             logger.warning("the pods of the Neuron nodes can't be read; messages go without figures: %s", error)
             return Capacity(nodes, None)
         held = {node.name: [claim for claim in claims if claim.node == node.name] for node in nodes}
-        return Capacity(
-            nodes,
-            {
-                name: Requests(sum(claim.cores for claim in there), sum(claim.devices for claim in there))
-                for name, there in held.items()
-            },
-        )
+        requests = {
+            name: Requests(sum(claim.cores for claim in there), sum(claim.devices for claim in there))
+            for name, there in held.items()
+        }
+        return Capacity(self._with_settled_maps(nodes, requests), requests)
 
     async def outlook(self, key: Key, clock: Callable[[], datetime]) -> Outlook:
         """What a rollout of the model is planned on. Nothing may be awaited until `settle` has noted its outcome."""
@@ -105,6 +108,23 @@ class NodeWatch:
 
     def _neuron_nodes(self) -> tuple[ObservedNode, ...]:
         return tuple(filter(is_neuron_node, map(observe_node, self._indices.every("Node"))))
+
+    def _with_settled_maps(
+        self, nodes: Sequence[ObservedNode], requests: Mapping[str, Requests]
+    ) -> tuple[ObservedNode, ...]:
+        """Without the usage maps that hold too much only since a moment ago: who waits looks again when it has passed.
+
+        One that did so when its node was first looked at may have for long, and counts: a restart changes no status.
+        """
+        now, judged = _now(), self._judged
+        first = {name: now if name in judged else float("-inf") for name in requests}
+        stale = [node.name for node in nodes if has_stale_map(node, requests[node.name])]
+        self._disputed_since = {name: self._disputed_since.get(name, first[name]) for name in stale}
+        self._judged = set(requests)
+        young = {name for name, since in self._disputed_since.items() if now - since < SETTLED_S}
+        if young:
+            asyncio.get_running_loop().call_later(SETTLED_S, self.changed)
+        return tuple(replace(node, core_usage="") if node.name in young else node for node in nodes)
 
     async def _read_claims(self, nodes: Sequence[ObservedNode]) -> tuple[Claim, ...]:
         """Of the pods on these nodes and of those that have none yet."""
