@@ -24,7 +24,7 @@ from neuron_operator.strategy import Rollout, awaits_its_first_pod, strategy_of_
 from neuron_operator.versions import Upgrade, Version, Versions
 
 Body = dict[str, Any]
-# A revision's data can't be changed once it is written; comparing it would only find what can't be repaired.
+# A revision's data can't be changed once it is written, nor left out of an apply, which would mean to remove it.
 IMMUTABLE = {"ControllerRevision": ("data",)}
 
 
@@ -179,8 +179,8 @@ def _compare(known: Known, version: Version, strategy: Strategy, decided: Plan) 
         if live is not None and (owner is None or owner["uid"] != model.metadata.uid):
             adopt.append(desired)
             continue
-        skipped = IMMUTABLE.get(desired["kind"], ()) if live is not None else ()
-        change = change_to({name: value for name, value in desired.items() if name not in skipped}, live)
+        kept = {name: live[name] for name in IMMUTABLE.get(desired["kind"], ()) if live is not None and name in live}
+        change = change_to({**desired, **kept}, live)
         if change is not None:
             apply.append(change)
     return replace(

@@ -97,6 +97,27 @@ async def test_a_drifted_child_alone_is_applied(world: World) -> None:
     assert await world.reconcile() == [("apply", "Deployment")]
 
 
+async def test_a_drifted_revision_is_applied_with_the_data_that_it_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server takes an apply without it for its removal, and refuses that."""
+    await world.reconcile()
+    (live,) = [body for ref, body in world.cluster.objects.items() if ref.kind == "ControllerRevision"]
+    labels = {**live["metadata"]["labels"], "app.kubernetes.io/name": "edited"}
+    world.write({**live, "metadata": {**live["metadata"], "labels": labels}})
+    applied, apply = [], world.cluster.apply
+
+    async def recorded(body: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
+        applied.append(body)
+        return await apply(body, live)
+
+    monkeypatch.setattr(world.cluster, "apply", recorded)
+    await world.reconcile()
+    (body,) = applied
+    assert body["metadata"]["labels"]["app.kubernetes.io/name"] == "neuron-runtime"
+    assert body["data"] == live["data"]
+
+
 @pytest.mark.parametrize("finalizers", [[], ["foregroundDeletion"]], ids=["background", "foreground"])
 async def test_a_model_that_is_being_deleted_is_not_touched(world: World, finalizers: list[str]) -> None:
     await world.reconcile()
