@@ -23,6 +23,9 @@ METADATA: Final = (
     "annotations", "ownerReferences",
 )  # fmt: skip
 HPA: Final = "HorizontalPodAutoscaler"
+# Whatever a late answer to a write of ours could be about; deletions of that many objects are remembered.
+WRITTEN: Final = (names.KIND, *CHILD_KINDS)
+DELETIONS_KEPT: Final = 1000
 # One for each version of each API group that the API server has; it writes those of the definitions itself.
 API_SERVICE: Final = "APIService"
 
@@ -40,12 +43,15 @@ class Indices:
     def __init__(self) -> None:
         self._bodies: dict[str, dict[Key, Body]] = defaultdict(dict)
         self._of_model: dict[tuple[str, Key], set[Key]] = defaultdict(set)
+        self._deleted: dict[tuple[str, Key], int] = {}
 
     def put(self, kind: str, body: Mapping[str, Any]) -> bool:
         """Keep the body if it is news; whether it differs from what was known, versions aside."""
         kept, at = trimmed(kind, body), key_of(body)
         known = self._bodies[kind].get(at)
         if known is not None and version_of(known) >= version_of(kept):
+            return False
+        if version_of(kept) < self._deleted.get((kind, at), 0):
             return False
         self._forget_model(kind, known)
         self._bodies[kind][at] = kept
@@ -57,6 +63,8 @@ class Indices:
         """Forget the object, unless a younger one of the same name is known already."""
         at = key_of(body)
         known = self._bodies[kind].get(at)
+        if kind in WRITTEN:
+            self._remember_deletion((kind, at), version_of(body))
         if known is not None and version_of(known) <= version_of(body):
             self._forget_model(kind, known)
             del self._bodies[kind][at]
@@ -73,6 +81,12 @@ class Indices:
     def of_model(self, kind: str, key: Key) -> list[Body]:
         """The objects of a kind that belong to a model, by owner or by label, in the order of their names."""
         return [self._bodies[kind][at] for at in sorted(self._of_model.get((kind, key), ()))]
+
+    def _remember_deletion(self, of: tuple[str, Key], version: int) -> None:
+        """The answer to a write may come after the watch told that the object is gone, and nobody would tell again."""
+        self._deleted[of] = max(version, self._deleted.pop(of, 0))
+        if len(self._deleted) > DELETIONS_KEPT:
+            del self._deleted[next(iter(self._deleted))]
 
     def _forget_model(self, kind: str, known: Body | None) -> None:
         for key in model_keys(kind, known) if known is not None else ():

@@ -47,6 +47,31 @@ def test_a_late_deletion_does_not_drop_a_younger_object() -> None:
     assert indices.of_model("Service", KEY) == []
 
 
+@pytest.mark.parametrize("kind", ["Service", "NeuronModel"])
+def test_the_answer_to_a_write_that_comes_after_the_deletion_brings_nothing_back(kind: str) -> None:
+    indices = Indices()
+    indices.put(kind, child(8))
+    indices.drop(kind, child(10))
+    assert not indices.put(kind, child(9))
+    assert indices.get(kind, KEY) is None
+    assert indices.put(kind, child(11))
+
+
+def test_an_object_whose_label_was_taken_off_is_known_again_once_it_is_read() -> None:
+    """The watch tells of it as of a deletion, at the version that it has."""
+    indices = Indices()
+    indices.drop("Service", child(10))
+    assert indices.put("Service", child(10))
+
+
+def test_so_many_deletions_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neuron_operator.indices.DELETIONS_KEPT", 2)
+    indices = Indices()
+    for name in ("a", "b", "a", "c"):
+        indices.drop("Service", child(10, name))
+    assert [indices.put("Service", child(9, name)) for name in ("a", "b", "c")] == [False, True, False]
+
+
 def test_an_object_belongs_to_the_model_of_its_label_and_of_its_owner() -> None:
     indices, relabeled = Indices(), child(2, label="other")
     relabeled["metadata"]["ownerReferences"] = [{"kind": "NeuronModel", "name": "sentiment", "uid": "u"}]
