@@ -64,7 +64,6 @@ class Rollout:
         spec, template = self.model.spec, self.frozen.template
         claim = claim_of(template)
         assert claim is not None, "every template asks for NeuronCores"
-        assert self.deployment is not None, "without a Deployment nothing is replaced"
         waits_since = [parse_time(pod.unschedulable_since) or now for pod in self._waiting]
         return Replacement(
             namespace=self.model.namespace,
@@ -74,10 +73,15 @@ class Rollout:
             replicas=spec.desired_replicas,
             max_unavailable=spec.rollout.max_unavailable,
             is_loss_accepted=spec.rollout.accept_core_loss or spec.placement.priority_class_name is not None,
-            is_priority_kept="priorityClassName" not in self.deployment["spec"]["template"]["spec"],
+            is_priority_kept=self._is_priority_kept,
             unschedulable_since=min(waits_since) if self.settled is not None else None,
             patience=PATIENCE + self._longest_end,
         )
+
+    @property
+    def _is_priority_kept(self) -> bool:
+        """Taken for lost where the Deployment is gone and has left its pods behind: nobody knows what it gave them."""
+        return self.deployment is not None and "priorityClassName" not in self.deployment["spec"]["template"]["spec"]
 
     @property
     def _longest_end(self) -> timedelta:

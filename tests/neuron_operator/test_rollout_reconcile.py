@@ -180,6 +180,15 @@ async def test_a_change_of_a_model_that_is_suspended_with_it_replaces_nothing(wo
     assert world.ready()["reason"] == "Suspended"
 
 
+async def test_a_deployment_that_was_deleted_without_its_pods_is_planned_from_them_alone(world: World) -> None:
+    world.has_nodes(2)
+    gone = world.cluster.objects.pop(Ref("Deployment", "shop", "sentiment"))
+    world.indices.drop("Deployment", gone)
+    world.edit()
+    await world.reconcile()
+    assert world.rollout() == ("Surge", 1, 0)
+
+
 async def test_two_rollouts_at_once_do_not_count_on_the_same_cores() -> None:
     world = World()
     world.has_nodes(3)
