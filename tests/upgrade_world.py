@@ -30,13 +30,14 @@ ROLLING_BACK: Body = {"rollout": {"autoRollback": True}}
 
 
 class GenerationCluster(FakeCluster):
-    """Each change of a spec is a new generation, and whoever writes lets the others run, as on a real connection."""
+    """Each change of a spec or of annotations is a new generation, as the API server counts those of Deployments; and
+    whoever writes lets the others run, as on a real connection."""
 
     async def apply(self, body: Body, live: Body | None) -> Body:
         await asyncio.sleep(0)
         before = self.objects.get(Ref.of(body))
         applied = await super().apply(body, live)
-        is_same = before is not None and before.get("spec") == applied.get("spec")
+        is_same = before is not None and _counted(before) == _counted(applied)
         generation = before["metadata"].get("generation", 0) if before is not None else 0
         applied["metadata"]["generation"] = generation if is_same else generation + 1
         return self.put(applied)
@@ -117,8 +118,10 @@ class UpgradeWorld:
 
     async def completes(self, name: str) -> None:
         """Every replica of the newest template is available, and the operator works on whatever follows."""
-        self.complete(name)
-        await self.work(name)
+        told: int | None = None
+        while told != (told := self.deployment(name)["metadata"]["generation"]):
+            self.complete(name)
+            await self.work(name)
 
     def complete(self, name: str) -> None:
         self.has_status(name, self.deployment(name)["spec"]["replicas"])
@@ -172,3 +175,7 @@ class UpgradeWorld:
             else:
                 self.upgrading.discard(name)
         self.intents[name] = intent
+
+
+def _counted(body: Body) -> tuple[object, object]:
+    return body.get("spec"), body["metadata"].get("annotations")

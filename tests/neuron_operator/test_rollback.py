@@ -1,4 +1,4 @@
-"""autoRollback: a version that passes its deadline gives way to the last complete one, once, and the status says why."""
+"""autoRollback: a version that passes its deadline gives way to the last complete one, once; the status says why."""
 
 from typing import Any
 
@@ -255,6 +255,7 @@ async def test_an_upgrade_that_is_given_up_is_over_when_nothing_is_to_be_adopted
     else:
         world.restart(release=1)
     await world.work("one", "two")
+    await world.completes("one")
     assert world.condition("one")["reason"] == "Serving"
     assert world.images() == {"one": "runtime:1", "two": "runtime:2" if way_out == "manual" else "runtime:1"}
 
