@@ -21,10 +21,12 @@ from neuron_operator.placement import Placement
 
 # A container that crashes in a loop is ready for moments; its reason holds until it stayed ready this long.
 HOLD: Final = timedelta(seconds=10)
+# In bytes, as the API server counts them in an Event.
 LONGEST_MESSAGE: Final = 1024
 # What is kept free at the end of a message for the link, whose address settings.py limits to 200 characters.
 LONGEST_LINK: Final = 256
 LONGEST_HINT: Final = 256
+ELLIPSIS: Final = "…"
 
 IMAGE_REASONS: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
@@ -80,7 +82,7 @@ class Failure:
         """What happened, where, and what to do, for a condition and an event."""
         where = f" (pod {self.pod}, container {self.container})" if self.container else ""
         ending = f"{where}. {_shortened(self.hint, LONGEST_HINT)}".rstrip()
-        return _shortened(self.message.rstrip("."), LONGEST_MESSAGE - LONGEST_LINK - len(ending)) + ending
+        return _shortened(self.message.rstrip("."), LONGEST_MESSAGE - LONGEST_LINK - _size(ending)) + ending
 
 
 def has_page(reason: Reason) -> bool:
@@ -96,7 +98,7 @@ def with_runbook(reason: Reason, message: str, runbook_url: str) -> str:
         return _shortened(message, LONGEST_MESSAGE)
     link = f" Runbook: {runbook_url.rstrip('/')}/{reason}."
     sentence = message if message.endswith((".", "!", "?")) else f"{message}."
-    return _shortened(sentence, LONGEST_MESSAGE - len(link)) + link
+    return _shortened(sentence, LONGEST_MESSAGE - _size(link)) + link
 
 
 def find_failure(
@@ -233,11 +235,21 @@ def _moment(moment: datetime | None) -> str:
 
 
 def _shortened(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+    """At most so many bytes of UTF-8, in which the API server counts the note of an Event."""
+    if _size(text) <= longest:
+        return text
+    return text.encode()[: longest - _size(ELLIPSIS)].decode(errors="ignore").rstrip() + ELLIPSIS
+
+
+def _size(text: str) -> int:
+    return len(text.encode())
 
 
 def _text(value: Any) -> str:
-    return " ".join(value.split())[:LONGEST_MESSAGE] if isinstance(value, str) else ""
+    """In one line, without halves of characters: JSON can hold those, and nothing else can."""
+    if not isinstance(value, str):
+        return ""
+    return " ".join(value.encode(errors="replace").decode().split())[:LONGEST_MESSAGE]
 
 
 def _image_failure(pod: ObservedPod, container: ObservedContainer) -> Failure:
