@@ -118,7 +118,7 @@ class RolloutWorld:
         if live is None:
             return
         pods, wanted, numbers = self.of(name), live["spec"]["replicas"], live["spec"]["strategy"]["rollingUpdate"]
-        new = [pod for pod in pods if revision_of(pod) == revision_of(live)]
+        new = [pod for pod in pods if self._is_of(pod, live)]
         missing = min(wanted - len(new), wanted + numbers["maxSurge"] - len(pods))
         for _ in range(missing):
             self._create(name, live["spec"]["template"], live["spec"]["selector"]["matchLabels"])
@@ -132,6 +132,10 @@ class RolloutWorld:
         # What never got a node or isn't ready goes first and costs nobody an answer.
         for pod in unhealthy or healthy[: max(0, spare)]:
             self._stop(pod)
+
+    def _is_of(self, pod: Body, live: Body) -> bool:
+        """Whether the pod is of the template that the Deployment has now."""
+        return revision_of(pod) == revision_of(live)
 
     def schedule(self, choose: Callable[[int], int] = lambda count: 0) -> None:
         """Oldest pods first, each onto one of the nodes that have a run of as many cores as it asks for."""
