@@ -1,5 +1,7 @@
 """The operator as users run it: a process of its own, against a real API server."""
 
+import contextlib
+import http.client
 import os
 import re
 import signal
@@ -8,8 +10,6 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import httpx
 
 from local_control_plane.programs import ROOT, free_port
 
@@ -50,11 +50,8 @@ class OperatorProcess:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.health_port}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
+            if self._get(self.health_port, "/readyz")[0] == http.client.OK:
+                return
             time.sleep(0.05)
         raise AssertionError(f"the operator is not ready after {START_TIMEOUT_S:.0f} s:\n{self.log.read_text()}")
 
@@ -77,10 +74,20 @@ class OperatorProcess:
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
-        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=ANSWER_TIMEOUT_S).text
+        code, text = self._get(self.metrics_port, "/metrics")
+        assert code == http.client.OK, f"the operator does not tell its metrics:\n{self.log.read_text()}"
         found = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
         return sum(float(value) for value in found)
 
     def rss_mib(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+
+    def _get(self, port: int, path: str) -> tuple[int, str]:
+        """Code and text; code 0 when nobody answers. It is asked often beside measurements, so it costs little."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S)
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        return 0, ""

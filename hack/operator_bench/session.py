@@ -4,11 +4,14 @@ A figure that fails is told and left out; what the others found is kept all the 
 """
 
 import http.client
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from bench.findings import Finding
 from bench.runs import order_of_round
@@ -25,7 +28,15 @@ from operator_bench.world import bare_control_plane, world
 FLOOR, OPERATOR = "floor", "operator"
 # Of the only figure that needs both sides, hence taken when both are over.
 CREATION = "creation"
-FAILURES = (BenchError, RefusedError, AssertionError, TimeoutError, OSError, http.client.HTTPException)
+FAILURES = (
+    BenchError,
+    RefusedError,
+    AssertionError,
+    OSError,
+    http.client.HTTPException,
+    psutil.Error,
+    subprocess.SubprocessError,
+)
 
 
 def measure(scale: Scale, path: Path | None) -> bool:
