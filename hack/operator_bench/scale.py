@@ -45,7 +45,7 @@ class Scale:
 BENCH = Scale(
     "bench",
     (
-        Size(200, 5, (*EVERY_RUN, "repair", "leader")),
+        Size(200, 5, (*EVERY_RUN, "leader"), once=("repair",)),
         Size(1000, 3, (*EVERY_RUN, "unready"), once=("steady", "arrivals")),
     ),
     steady_seconds=60,
@@ -53,7 +53,7 @@ BENCH = Scale(
 FULL = Scale(
     "full",
     (
-        Size(1000, 5, (*EVERY_RUN, "repair", "unready", "arrivals", "leader")),
+        Size(1000, 5, (*EVERY_RUN, "unready", "leader"), once=("repair", "arrivals")),
         Size(5000, 1, ("cpu", "requests", "memory", "restart", "steady")),
     ),
     steady_seconds=600,
