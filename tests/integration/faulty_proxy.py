@@ -188,12 +188,13 @@ class FaultyProxy:
 
     async def _forward_watch(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         """Whole events, so that one can be put between them, each as much later as it is told to be."""
-        self._note(request, answer.status)
         watch = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
         await watch.prepare(request)
         with self._opened:
             self._watches.append((request.raw_path, watch))
             self._opened.notify_all()
+        # Not before something can be put into it: who has seen it begin would put that into the one before.
+        self._note(request, answer.status)
         told: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
         telling = asyncio.create_task(self._tell(watch, request.path.rsplit("/", 1)[-1], told))
         try:
