@@ -50,6 +50,8 @@ KINDS: Final[Mapping[str, str]] = {RESOURCES[kind][1]: kind for kind in SELECTOR
 WATCH_FAILURES: Final = (
     kopf_watching.WatchingError, kopf_errors.APIError, aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError
 )  # fmt: skip
+# What aiohttp says in the middle of an answer when the new login of another stream has closed the connections.
+CLOSED: Final = "Connection closed."
 
 Event = kopf_watching.Bookmark | kopf.RawEvent
 
@@ -146,7 +148,9 @@ class Streams:
                     yield event
                     for deleted in gone:
                         yield deleted
-        except WATCH_FAILURES as failure:
+        except (*WATCH_FAILURES, RuntimeError) as failure:
+            if isinstance(failure, RuntimeError) and str(failure) != CLOSED:
+                raise
             if _now() - began_at > GOOD_WATCH_S:
                 self._failures.pop(stream, None)
             await asyncio.sleep(self._failed(stream, failure))

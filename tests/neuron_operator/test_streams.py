@@ -124,6 +124,7 @@ FAILURES = [
     TimeoutError(),
     ValueError("no JSON"),
     KeyError("code"),
+    RuntimeError("Connection closed."),
 ]
 
 
