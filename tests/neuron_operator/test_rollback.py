@@ -203,6 +203,7 @@ async def test_what_a_rollback_may_need_is_kept_however_many_versions_come_after
     for number in range(12):
         world.edit("one", **artifact(f"s3://models/next-{number}/"))
         await world.reconcile("one")
+    world.restart()
     world.has_status("one", 0, is_late=True)
     await world.work("one")
     assert world.artifact("one") == FIRST

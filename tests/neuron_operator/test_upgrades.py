@@ -8,6 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_operator import errors
+from neuron_operator.indices import Key
+from neuron_operator.observe import observe_pods
+from neuron_operator.plan import Known, Plan, make_plan
+from rollout_world import SETTINGS, RolloutWorld
 from upgrade_world import AUTOMATIC, ROLLING_BACK, UpgradeWorld
 
 NAMES = ("one", "three", "two")
@@ -203,6 +207,41 @@ async def test_going_back_to_an_earlier_spec_finds_the_template_that_ran_then() 
     await world.work("one")
     assert world.notes("one")["revision"] != running
     assert world.image("one") == NEW, "of the revisions of that spec the newest"
+
+
+def planned_on(world: RolloutWorld) -> Plan:
+    """What another release plans for the one model, which is complete, when it has its turn."""
+    live = world.children["one"]["Deployment"]["one"]
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
+    live["metadata"]["generation"], live["status"] = 1, {"observedGeneration": 1, **counts}
+    children = {kind: tuple(bodies.values()) for kind, bodies in world.children["one"].items()}
+    pods = observe_pods([pod for name, pod in world.pods.items() if name.startswith("one")])
+    known = Known(world.models["one"], children, pods, has_turn=True)
+    newer = SETTINGS.model_copy(update={"runtime_image": NEW})
+    assert make_plan(known, newer).needs_outlook
+    return make_plan(known, newer, world.outlook(Key("shop", "one")))
+
+
+def serving_model() -> RolloutWorld:
+    world = RolloutWorld((2,))
+    world.add_model("one", **AUTOMATIC)
+    world.settle()
+    return world
+
+
+def test_an_upgrade_is_rolled_out_like_any_change() -> None:
+    plan = planned_on(serving_model())
+    assert (plan.upgrade, plan.strategy, plan.refusal) == ("starts", "InPlace", None)
+
+
+def test_an_upgrade_that_would_lose_cores_leaves_the_model_as_it_is_and_looks_again() -> None:
+    world = serving_model()
+    world.add_foreign_pod(2)
+    world.schedule()
+    plan = planned_on(world)
+    assert (plan.upgrade, plan.refusal) == ("held", None)
+    assert {change.body["kind"] for change in plan.apply} & {"Deployment", "ControllerRevision"} == set()
+    assert plan.look_again_s == 15
 
 
 STEPS = st.lists(
