@@ -24,7 +24,7 @@ class Settings(BaseSettings):
         default=f"docker.io/neuron-serving/runtime:{__version__}",
         min_length=1,
         description="Image of the runtime for models that name none in spec.runtime.image. A new value is adopted by a "
-        "model at its next change, never by an upgrade of the operator alone.",
+        "model at its next change; by itself only with spec.runtime.upgradePolicy Automatic, one model at a time.",
     )
     runtime_image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
         default="IfNotPresent", description="Pull policy for models that name none in spec.runtime.imagePullPolicy."
