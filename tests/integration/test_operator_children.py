@@ -1,9 +1,6 @@
 """Children on a real API server: created, repaired field by field, recreated, never taken from somebody else."""
 
-import copy
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -14,6 +11,7 @@ from neuron_operator.changes import change_to
 from neuron_operator.indices import trimmed
 from neuron_operator.plan import Known, make_plan
 from neuron_operator.settings import Settings
+from operator_bench.fields import IDENTITY, at, has_leaf, leaves, mutated, with_leaf
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("operator"), pytest.mark.timeout(300)]
 
@@ -24,7 +22,6 @@ KINDS = {
     "PodDisruptionBudget": "poddisruptionbudgets",
     "ControllerRevision": "controllerrevisions",
 }
-PathOfLeaf = tuple[str | int, ...]
 
 
 def desired_children_of(api: Api, found: Body) -> dict[str, Body]:
@@ -54,55 +51,6 @@ def test_every_child_read_back_has_no_difference(api: Api) -> None:
         assert change_to(desired, trimmed(kind, live)) is None
 
 
-def leaves(value: Any, path: PathOfLeaf = ()) -> Iterator[PathOfLeaf]:
-    """Paths of the leaves; items of a list by position, which is how they are rendered and stored alike."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from leaves(item, (*path, key))
-    elif isinstance(value, list | tuple) and value:
-        for index, item in enumerate(value):
-            yield from leaves(item, (*path, index))
-    else:
-        yield path
-
-
-def at(body: Any, path: PathOfLeaf) -> Any:
-    for part in path:
-        try:
-            body = body[part]
-        except (KeyError, IndexError):
-            return None
-    return body
-
-
-def has_leaf(path: PathOfLeaf, value: Any, body: Body) -> bool:
-    """Whether the leaf is there; in a list that is merged by key, an item somebody added may stand before ours."""
-    positions = [index for index, part in enumerate(path) if isinstance(part, int)]
-    if at(body, path) == value or not positions:
-        return bool(at(body, path) == value)
-    items, rest = at(body, path[: positions[-1]]) or [], path[positions[-1] + 1 :]
-    return any(at(item, rest) == value for item in items)
-
-
-def mutated(value: Any) -> Any:
-    alternatives = {"TCP": "UDP", "IfNotPresent": "Always", "RollingUpdate": "Recreate", "NoSchedule": "NoExecute"}
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value + 1
-    return alternatives.get(value, f"{value}x") if isinstance(value, str) else {"medium": "Memory"}
-
-
-def with_leaf(body: Body, path: PathOfLeaf, value: Any) -> Body:
-    changed = copy.deepcopy(body)
-    parent = at(changed, path[:-1])
-    if value is None:
-        del parent[path[-1]]
-    else:
-        parent[path[-1]] = value
-    return changed
-
-
 def replaced(api: Api, plural: str, body: Body) -> bool:
     """Whether the API server took it. The operator may write at the same moment; what is only late is sent again."""
     name = body["metadata"]["name"]
@@ -113,10 +61,6 @@ def replaced(api: Api, plural: str, body: Body) -> bool:
             assert answer.status_code in (200, 400, 422), answer.text
             return answer.status_code == 200
     raise AssertionError(answer.text)
-
-
-# Nobody can change these: the API server refuses each of them, whatever the value.
-IDENTITY = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
 
 
 # The rest can't be broken: the API server refuses the change itself.
