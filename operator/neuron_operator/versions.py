@@ -64,16 +64,16 @@ class Versions:
             return Version(newer, Record(upgrade=mark, complete=self._complete), upgrade)
         if self._is_late(present) and (kept := self._last_complete(present)) is not None:
             return Version(kept, self._given_up(present, cause_of(self._model, self.status)), upgrade, is_rollback=True)
-        mark = self.kept_record().upgrade if present.name == self._running else ""
+        mark = self._mark if present.name == self._running else ""
         return Version(present, Record(upgrade=mark, complete=self._complete), upgrade)
 
     def kept_record(self) -> Record:
         """What stays noted while the Deployment runs on as it does."""
         before = self._before
-        is_over = self._live.is_complete or not self._model.spec.desired_replicas
-        is_upgrading = self._is_automatic and not is_over and before.upgrade == self._running
-        given_up, cause = (before.given_up, before.cause) if self._rolls_back else ("", "")
-        return Record(before.upgrade if is_upgrading else "", self._complete, given_up, cause)
+        if not self._rolls_back or not before.given_up:
+            return Record(self._mark, self._complete)
+        mark = before.upgrade if self._is_automatic and before.upgrade == before.given_up else self._mark
+        return Record(mark, self._complete, before.given_up, before.cause)
 
     def _newer(self, present: Frozen, render: Callable[[], Body]) -> Frozen | None:
         """What an upgrade would adopt. A model that runs another intent's version is busy with something else."""
@@ -115,6 +115,13 @@ class Versions:
         """The mark of an upgrade stays with it: as long as it is given up, no other model upgrades."""
         is_upgrade = self._is_automatic and self._before.upgrade == version.name
         return Record(self._before.upgrade if is_upgrade else "", self._complete, version.name, cause)
+
+    @property
+    def _mark(self) -> str:
+        """Of an upgrade that is under way: until every replica is available, or none is wanted."""
+        is_over = self._live.is_complete or not self._model.spec.desired_replicas
+        is_upgrading = self._is_automatic and not is_over and self._before.upgrade == self._running
+        return self._before.upgrade if is_upgrading else ""
 
     @property
     def _complete(self) -> str:

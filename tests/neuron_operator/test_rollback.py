@@ -235,6 +235,19 @@ async def test_an_upgrade_that_is_given_up_stops_the_others_and_is_not_tried_aga
         world.restart()
 
 
+async def test_the_others_stay_stopped_while_the_model_cannot_be_placed() -> None:
+    world = await upgrade_given_up("two")
+    await world.completes("one")
+    spec = world.model("one")["spec"]
+    world.edit("one", placement={"instanceTypes": ["inf2.6xlarge"]})
+    await world.work("one", "two")
+    assert world.condition("one")["reason"] == "NoMatchingInstanceType"
+    assert world.images() == {"one": "runtime:1", "two": "runtime:1"}
+    world.edit("one", placement=spec.get("placement", {}))
+    await world.work("one", "two")
+    assert world.condition("one")["reason"] == "RolledBack"
+
+
 async def test_a_release_that_renders_something_else_is_tried() -> None:
     world = await upgrade_given_up("two")
     await world.completes("one")
