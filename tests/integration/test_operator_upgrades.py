@@ -171,3 +171,34 @@ def test_the_api_server_takes_the_policies_as_they_are_documented(api: Api, oper
     created = settled(api, model("one"))
     assert created["spec"]["rollout"]["autoRollback"] is False
     assert created["spec"]["runtime"]["upgradePolicy"] == "Manual"
+
+
+def pod_serves(api: Api, artifact: str) -> None:
+    """The pod of that version is ready, as a kubelet would tell."""
+
+    def is_of_it(body: Body) -> bool:
+        return body["spec"]["initContainers"][0]["args"][1] == artifact and "deletionTimestamp" not in body["metadata"]
+
+    found = api.wait_for_any("pods", "", is_of_it)
+    kinds = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+    ready = [{"type": kind, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"} for kind in kinds]
+    status = {"phase": "Running", "conditions": ready}
+    api.merge("pods", found["metadata"]["name"], {"status": status}, "/status")
+
+
+def test_the_deployment_controller_takes_a_late_version_back(
+    controlled_api: Api, controlled_operator: OperatorProcess
+) -> None:
+    api, rollout = controlled_api, {"autoRollback": True, "progressDeadlineSeconds": 3}
+    api.create("neuronmodels", model(replicas=1, artifact={"uri": FIRST}, rollout=rollout))
+    pod_serves(api, FIRST)
+    api.wait_for("neuronmodels", "sentiment", has_reason("Serving"))
+    api.merge("neuronmodels", "sentiment", {"spec": {"artifact": {"uri": SECOND}}})
+    api.wait_for("deployments", "sentiment", lambda body: artifact_of(body) == SECOND)
+    told = api.wait_for("neuronmodels", "sentiment", has_reason("RolledBack"))
+    assert "was given up: no progress for 3 seconds" in condition(told)["message"]
+    assert artifact_of(api.get("deployments", "sentiment")) == FIRST
+    pod_serves(api, FIRST)
+    api.wait_for(
+        "neuronmodels", "sentiment", lambda body: "the last that was complete, serves" in condition(body)["message"]
+    )
