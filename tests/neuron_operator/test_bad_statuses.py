@@ -131,6 +131,7 @@ def told_of(pods: list[Node], deployment: Node) -> Node:
 
 
 WORST = {"name": HUGE, "image": HUGE, "state": {"waiting": {"reason": "ErrImagePull", "message": HUGE}}}
+WIDE = {"name": "runtime", "state": {"waiting": {"reason": "CreateContainerError", "message": "漢" * 300}}}
 SAID = json.dumps({"reason": "ModelLoadFailed", "message": HUGE, "hint": HUGE})
 ENDED = {"name": HUGE, "state": {"terminated": {"exitCode": -1, "reason": HUGE, "message": SAID}}}
 
@@ -140,7 +141,7 @@ ENDED = {"name": HUGE, "state": {"terminated": {"exitCode": -1, "reason": HUGE, 
 @example([{"phase": "Pending", "containerStatuses": [WORST]}], {})
 @example([{"phase": "Running", "containerStatuses": [ENDED]}], {})
 @example([{"phase": "Failed", "reason": HUGE, "message": HUGE}], {"observedGeneration": 9, "replicas": 2})
-@example([{"phase": "Failed", "reason": "Evicted", "message": "漢" * 400}], {"observedGeneration": 9, "replicas": 2})
+@example([{"phase": "Pending", "containerStatuses": [WIDE]}], {})
 @example([], {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": HUGE}]})
 def test_any_status_of_pods_and_deployment_ends_in_a_status_that_fits_the_schema(
     pods: list[Node], deployment: Node
