@@ -66,7 +66,7 @@ FAILS_LATE = (
     Case("ModelLoadFailed", {"artifact": stored("unloadable")}, "container runtime"),
     Case("InvalidConfiguration", given(NEURON_RUNTIME_ENGINE="magic"), "engine"),
 )
-CRASHES = Case("CrashLoop", beside("import time; time.sleep(3); raise SystemExit(3)"), "exit code 3")
+CRASHES = Case("CrashLoop", beside("import time; time.sleep(1); raise SystemExit(3)"), "exit code 3")
 THE_DEVICE_REFUSES = (
     Case("NeuronCoresBusy", broken("load_status", 9), "container runtime"),
     Case("CompilerVersionMismatch", {"artifact": stored("for-trn2")}, "trn2"),
@@ -129,7 +129,10 @@ NOT_PLACED = (
 TAKEN_NAME = Case("NameConflict", {}, "A Service nameconflict exists", "NeuronModel", provoking.is_there, is_final=True)
 NEVER_PLACED = (
     Case(
-        "Unschedulable", {"resources": {"requests": {"cpu": "1000"}}}, "Insufficient cpu", shows=provoking.has_no_node
+        "Unschedulable",
+        {"placement": {"nodeSelector": {"example.com/rack": "none"}}},
+        "selector",
+        shows=provoking.has_no_node,
     ),
     Case("ChildRejected", {"pod": {"serviceAccountName": "nobody"}}, "nobody", "Deployment", provoking.has_no_pods),
 )
