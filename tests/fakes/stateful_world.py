@@ -40,6 +40,8 @@ class StatefulWorld:
     asked: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     # Models whose pods or children somebody took away.
     disturbed: set[str] = field(default_factory=set)
+    # Models whose template may hold an edit by hand: where its revision is lost, it is taken from the Deployment.
+    edited: set[str] = field(default_factory=set)
     decided: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,6 +97,8 @@ class StatefulWorld:
         kind, change = EDITS[number]
         for child in self.children(name, kind):
             self.disturbed.add(name)
+            if change is _set_image:
+                self.edited.add(name)
             edited = copy.deepcopy(child)
             change(edited)
             self.api.put(edited)
@@ -216,7 +220,7 @@ class StatefulWorld:
 
     def check_settled(self) -> None:
         for body in self.api.every(KIND):
-            check_model(body, self.api, self.controllers)
+            check_model(body, self.api, self.controllers, self.edited)
         most = 50 + WRITES_FOR_A_CHANGE * self.api.changes
         assert len(self.api.writes) <= most, f"{len(self.api.writes)} writes for {self.api.changes} changes"
         written, changes = len(self.api.writes), self.api.changes
