@@ -44,6 +44,7 @@ SHAPES = {
     "instanceTypes": ("inf2.", ""),
     "fieldPath": ("metadata.annotations['", f"/{'b' * 63}']"),
     "mountPath": ("/", ""),
+    "tolerations.key": ("", f"/{'b' * 63}"),
     "workingDir": ("/", ""),
 }
 WRONG_TYPES: Node = {"integer": "text", "string": 7, "boolean": "yes", "array": {}, "object": ["a"]}
@@ -199,7 +200,8 @@ def _put(schema: Node, present: Any, steps: Steps, value: Any, above: Steps) -> 
 
 
 def of_length(length: int, steps: Steps) -> str:
-    start, end = SHAPES.get(name_of(steps), ("", ""))
+    names = [step for step in steps if isinstance(step, str)]
+    start, end = SHAPES.get(".".join(names[-2:])) or SHAPES.get(names[-1], ("", ""))
     filling = "1" if name_of(steps[:-1]) in ("requests", "limits") or name_of(steps) == "sizeLimit" else "a"
     return start + filling * (length - len(start) - len(end)) + end if length >= len(start + end) else filling * length
 

@@ -6,6 +6,7 @@ Nothing else imports `kubernetes`. It retries nothing and caches nothing: the wo
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ RequestObserver = Callable[[str, str, int, float], None]
 
 REQUEST_TIMEOUT_S: Final = 10.0
 LIST_CHUNK: Final = 500
+SURROGATES: Final = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 JSON, MERGE, JSON_PATCH, APPLY = (
     "application/json",
     "application/merge-patch+json",
@@ -277,8 +279,22 @@ class ApiCluster:
         headers = {"Accept": JSON, "Content-Type": content_type, **self._client.default_headers}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
-            response = await self._client.rest_client.request(method, url, headers=headers, body=body)
+            sent = _encoded(body, headers)
+            response = await self._client.rest_client.request(method, url, headers=headers, body=sent)
             return response.status, response.headers, await response.read()
+
+
+def _encoded(body: object, headers: dict[str, str]) -> object:
+    """What is applied is read as YAML, which knows nothing of JSON's two escapes for one character beyond the 16-bit
+    range (an emoji), nor of a bare DEL: those characters go as they are, and DEL as an escape.
+
+    With the parameter in its type the client library takes the text as it is instead of making JSON of it.
+    """
+    if headers["Content-Type"] != APPLY:
+        return body
+    headers["Content-Type"] = f"{APPLY}; charset=utf-8"
+    text = SURROGATES.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), json.dumps(body))
+    return text.replace("\x7f", "\\u007f")
 
 
 def _as_read(live: Body) -> Body:

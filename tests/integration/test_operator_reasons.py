@@ -280,3 +280,11 @@ def test_what_served_goes_on_as_it_is_while_the_spec_is_wrong(api: Api) -> None:
     api.merge("neuronmodels", "sentiment", {"spec": {"neuronCores": "two", "replicas": 5}})
     api.wait_for("neuronmodels", "sentiment", has_reason("InvalidSpec"))
     assert api.get("deployments", "sentiment")["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+def test_text_of_any_script_reaches_the_pods(api: Api) -> None:
+    note = "Übergröße 漢字 🙂 \x7f \u200f \\ud83d"
+    settled(api, model(pod={"annotations": {"example.com/note": note}, "env": [{"name": "NOTE", "value": note}]}))
+    template = api.get("deployments", "sentiment")["spec"]["template"]
+    assert template["metadata"]["annotations"]["example.com/note"] == note
+    assert {"name": "NOTE", "value": note} in template["spec"]["containers"][0]["env"]

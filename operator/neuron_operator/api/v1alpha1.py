@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from neuron_operator import names
 from neuron_operator.api import shapes
@@ -80,7 +81,9 @@ class Artifact(ApiModel):
 
 
 class Toleration(ApiModel):
-    key: Annotated[str, Field(max_length=317)] | None = Field(default=None, description="Taint key; empty for all.")
+    key: Annotated[str, Field(max_length=317, pattern=f"^({shapes.QUALIFIED_KEY})?$")] | None = Field(
+        default=None, description="Taint key; empty for all."
+    )
     operator: Literal["Exists", "Equal"] | None = Field(default=None, description="Equal by default.")
     value: LabelValue | None = Field(default=None, description="Taint value; only with Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
@@ -202,12 +205,19 @@ class Rollout(ApiModel):
     )
 
 
+def _port_as_text(value: Any) -> Any:
+    """A quoted number is no number here: Kubernetes would look for a port of that name, which none can have."""
+    if isinstance(value, str) and value.isdigit():
+        raise PydanticCustomError("port", "must be the name of a port or a number without quotes")
+    return shapes.as_text(value)
+
+
 TargetPort = Annotated[
     str,
     Field(max_length=15, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", json_schema_extra=shapes.INT_OR_STRING),
-    BeforeValidator(shapes.as_text),
+    BeforeValidator(_port_as_text),
     Rule(
-        "type(self) == string || (self >= 1 && self <= 65535)",
+        "type(self) == string ? !self.matches('^[0-9]+$') : (self >= 1 && self <= 65535)",
         "service.targetPort must be the name of a port or a number from 1 to 65535",
         lambda port: not port.isdigit() or 1 <= int(port) <= 65535,
     ),

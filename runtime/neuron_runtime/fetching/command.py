@@ -17,12 +17,13 @@ from neuron_runtime.termination import FatalError, Reason, TerminationMessage
 
 PREFIX = "NEURON_RUNTIME_"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LOG_LEVELS = ("debug", "info", "warning", "error")
 _SIGTERM_EXIT = 128 + signal.SIGTERM
 
 
 def run(argv: list[str]) -> int:
     options = _parse(argv, os.environ)
-    logs.set_up(options.log_level)
+    logs.set_up(options.log_level if options.log_level in _LOG_LEVELS else "info")
     # As process 1 of a container nothing ends us by default, and the pod's deletion would wait its grace period.
     previous = signal.signal(signal.SIGTERM, _end)
     try:
@@ -70,6 +71,12 @@ def _parse(argv: list[str], environment: Mapping[str, str]) -> argparse.Namespac
 
 
 def _request(options: argparse.Namespace) -> Request:
+    if options.log_level not in _LOG_LEVELS:
+        raise FatalError(
+            Reason.INVALID_CONFIGURATION,
+            f"--log-level is {options.log_level!r}, not one of {', '.join(_LOG_LEVELS)}.",
+            hint="Correct NEURON_RUNTIME_LOG_LEVEL in spec.pod.env.",
+        )
     if options.digest is not None and not _DIGEST.fullmatch(options.digest):
         raise FatalError(
             Reason.INVALID_CONFIGURATION,
