@@ -42,7 +42,17 @@ def test_no_limit_of_the_schema_is_without_a_case() -> None:
     said = Counter(keyword for _, node in places() for keyword in node if keyword in crd_limits.LIMITS)
     assert {keyword for _, node in places() for keyword in node} <= crd_limits.LIMITS | crd_limits.STRUCTURE
     cases = Counter(case.keyword for case in BEYOND)
-    for keyword in ("enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"):
+    for keyword in (
+        "enum",
+        "pattern",
+        "minimum",
+        "maximum",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "maxProperties",
+    ):
         assert cases[keyword] == said[keyword], keyword
     assert cases["required"] == sum(len(node.get("required", ())) for _, node in places())
 
