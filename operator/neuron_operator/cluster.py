@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
@@ -72,6 +73,7 @@ class Credentials:
     certificate_path: str | None
     private_key_path: str | None
     token: str | None
+    proxy: str | None
 
 
 class Cluster(Protocol):
@@ -120,6 +122,8 @@ class ApiCluster:
     ) -> "ApiCluster":
         """With the kubeconfig where one is given, else with the pod's service account."""
         configuration = Configuration()
+        # Whoever trusts the environment also reads ~/.netrc, in a thread, before each request.
+        configuration.client_session_kwargs = {"trust_env": False}
         try:
             if kubeconfig is None:
                 load_incluster_config(configuration)
@@ -127,6 +131,7 @@ class ApiCluster:
                 await load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
         except ConfigException as error:
             raise errors.UnreachableError(f"{kubeconfig or 'the service account'}: {error}") from error
+        configuration.proxy = configuration.proxy or _proxy_of(configuration.host)
         return cls(configuration, observe, replica)
 
     async def credentials(self) -> Credentials:
@@ -139,6 +144,7 @@ class ApiCluster:
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
             token=bearer.split(" ", 1)[-1] if bearer else None,
+            proxy=configuration.proxy,
         )
 
     async def close(self) -> None:
@@ -157,23 +163,21 @@ class ApiCluster:
         return await self._request("PATCH", ref, query=query, body=patch, content_type=MERGE)
 
     async def replace_lists(self, live: Body, lists: Mapping[str, list[Any]]) -> Body:
-        version = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
-        patch = [version, *({"op": "replace", "path": path, "value": value} for path, value in lists.items())]
-        return await self._patch(live, patch)
+        return await self._patch(live, lists)
 
     async def apply_alone(self, body: Body, live: Body) -> Body:
         applied = await self.apply(body, live)
         owners = applied["metadata"].get("managedFields", [])
         # A field that another entry of ours owns too would stay when we stop applying it.
         kept = [o for o in owners if o.get("operation") == "Apply" or o["manager"] != FIELD_MANAGER]
-        version = {"op": "test", "path": "/metadata/resourceVersion", "value": applied["metadata"]["resourceVersion"]}
-        return await self._patch(
-            applied, [version, {"op": "replace", "path": "/metadata/managedFields", "value": kept}]
-        )
+        return await self._patch(applied, {"/metadata/managedFields": kept})
 
-    async def _patch(self, body: Body, patch: list[dict[str, Any]]) -> Body:
+    async def _patch(self, read: Body, values: Mapping[str, Any]) -> Body:
+        # A version that is put in place loses with a conflict; one that is only tested is answered as a bad request.
+        replaced = {"/metadata/resourceVersion": read["metadata"]["resourceVersion"], **values}
+        patch = [{"op": "replace", "path": path, "value": value} for path, value in replaced.items()]
         query = {"fieldManager": FIELD_MANAGER}
-        return await self._request("PATCH", Ref.of(body), query=query, body=patch, content_type=JSON_PATCH)
+        return await self._request("PATCH", Ref.of(read), query=query, body=patch, content_type=JSON_PATCH)
 
     async def delete(self, ref: Ref, live: Body) -> None:
         options = {"preconditions": _as_read(live), "propagationPolicy": "Background"}
@@ -295,6 +299,12 @@ def _encoded(body: object, headers: dict[str, str]) -> object:
     headers["Content-Type"] = f"{APPLY}; charset=utf-8"
     text = SURROGATES.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), json.dumps(body))
     return text.replace("\x7f", "\\u007f")
+
+
+def _proxy_of(server: str) -> str | None:
+    """What HTTPS_PROXY and its like say, unless NO_PROXY names the server."""
+    address = urlsplit(server)
+    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
 
 
 def _as_read(live: Body) -> Body:

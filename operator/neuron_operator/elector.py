@@ -8,7 +8,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -58,6 +59,8 @@ class Elector:
     identity: str
     namespace: str
     wall_clock: Callable[[], datetime]
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by whoever sees that nobody holds the lease any more."""
     _seen: Sighting | None = None
     _must_look: bool = True
     _leads: bool = False
@@ -67,8 +70,11 @@ class Elector:
         """Until it is canceled."""
         chance = random.SystemRandom()
         while True:
+            self.released.clear()
             delay_s = await self.attempt()
-            await asyncio.sleep(delay_s * (1 - JITTER * chance.random()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay_s * (1 - JITTER * chance.random())):
+                    await self.released.wait()
 
     async def attempt(self) -> float:
         """Look, decide, write; the seconds until the next attempt."""

@@ -1,4 +1,4 @@
-"""Which first lists are still to come, each object of them included, so that nobody decides on half of it. Pure.
+"""Which first lists are still to come, so that nobody decides on half of the cluster. Pure.
 
 A namespace that may not be read holds up nothing but itself: the others are complete without it. Once it may be read,
 all its lists must have come before anything is decided there.
@@ -6,25 +6,14 @@ all its lists must have come before anything is decided there.
 
 from collections.abc import Iterable
 
-from neuron_operator.indices import Key
-from neuron_operator.scope import EVERYWHERE, Stream
+from neuron_operator.scope import Stream
 
 
 class FirstLists:
-    """Told by `handlers.Feed` what was listed and what is known of it."""
+    """Told by `handlers.Feed` what was listed, and what may not be."""
 
     def __init__(self, streams: Iterable[Stream]) -> None:
         self._unlisted, self._refused = set(streams), set[Stream]()
-        self._unread: dict[str, set[tuple[str, Key]]] = {stream.namespace: set() for stream in self._unlisted}
-
-    def expect(self, stream: Stream, key: Key) -> None:
-        """The object is on a list of the stream."""
-        self._unread[stream.namespace].add((stream.kind, key))
-
-    def read(self, kind: str, key: Key) -> None:
-        """The object is known, or known to be gone."""
-        for namespace in (EVERYWHERE, key.namespace):
-            self._unread.get(namespace, set()).discard((kind, key))
 
     def listed(self, stream: Stream) -> None:
         self._unlisted.discard(stream)
@@ -41,20 +30,10 @@ class FirstLists:
 
     @property
     def missing(self) -> set[Stream]:
-        """What has not come or is not known yet, refused namespaces apart."""
-        unread = (Stream(kind, namespace) for namespace, found in self._unread.items() for kind, _ in found)
+        """What has not come yet, refused namespaces apart."""
         refused = self.refused_namespaces
-        return {stream for stream in (*self._unlisted, *unread) if stream.namespace not in refused}
-
-    @property
-    def are_complete(self) -> bool:
-        """Whether nothing is missing."""
-        refused = self.refused_namespaces
-        return not any(self._lacks(namespace) for namespace in self._unread if namespace not in refused)
+        return {stream for stream in self._unlisted if stream.namespace not in refused}
 
     def are_complete_in(self, namespace: str) -> bool:
         """Whether all is known that belongs to the models there."""
-        return namespace not in self._unread or not self._lacks(namespace)
-
-    def _lacks(self, namespace: str) -> bool:
-        return bool(self._unread[namespace]) or any(stream.namespace == namespace for stream in self._unlisted)
+        return not any(stream.namespace == namespace for stream in self._unlisted)

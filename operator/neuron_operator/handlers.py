@@ -1,8 +1,7 @@
-"""What wakes the operator: kopf's watch streams, each event turned into keys of the queue.
+"""What wakes the operator: each event of the watches, turned into keys of the queue.
 
-Only `index` and `on.event`, because they write nothing to anyone's object. The feed is synced once every object of
-every first list is known, so a worker never decides on half of the cluster, nor on half of a namespace that may be read
-only later.
+`watching.py` tells the feed what kopf's streams deliver. The feed is synced once every first list has ended, so a
+worker never decides on half of the cluster, nor on half of a namespace that may be read only later.
 """
 
 import asyncio
@@ -10,12 +9,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import kopf
-
 from neuron_operator.canary import Canary
-from neuron_operator.cluster import RESOURCES
 from neuron_operator.first_lists import FirstLists
 from neuron_operator.indices import API_SERVICE, HPA, Indices, Key, Listing, key_of, model_keys, version_of
+from neuron_operator.lease import holder_of
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.scope import EVERYWHERE, LEASE, NODE, Scope, Stream
@@ -38,10 +35,14 @@ class Feed:
         self.synced = asyncio.Event()
         # Set when a node or a served API becomes known, changes or goes; whoever waits for it clears it.
         self.environment_changed = asyncio.Event()
+        # Set when a Lease of ours is seen that nobody holds; whoever waits for it clears it.
+        self.lease_released = asyncio.Event()
 
     def know(self, kind: str, body: Mapping[str, Any]) -> None:
-        self._read(kind, body)
         if kind == LEASE:
+            self.canary.heard(version_of(body), _now())
+            if not holder_of(body):
+                self.lease_released.set()
             return
         known = self._indices.get(kind, key_of(body))
         concerned = model_keys(kind, known) if known is not None else set()
@@ -49,8 +50,8 @@ class Feed:
             self._wake(kind, concerned | model_keys(kind, body))
 
     def forget(self, kind: str, body: Mapping[str, Any]) -> None:
-        self._read(kind, body)
         if kind == LEASE:
+            self.canary.heard(version_of(body), _now())
             return
         self._indices.drop(kind, body)
         self._wake(kind, model_keys(kind, body))
@@ -60,12 +61,8 @@ class Feed:
         known = self._indices.every(stream.kind)
         return Listing(body for body in known if stream.namespace in (EVERYWHERE, key_of(body).namespace))
 
-    def expect(self, stream: Stream, body: Mapping[str, Any]) -> None:
-        """The object is on a list; nobody decides before it is known."""
-        if not self.synced.is_set() or not self._lists.are_complete_in(stream.namespace):
-            self._lists.expect(stream, key_of(body))
-
     def end_list(self, stream: Stream) -> None:
+        """All of the list is known."""
         if stream.kind == LEASE:
             self.canary.heard(0, _now())
         self._lists.listed(stream)
@@ -103,15 +100,9 @@ class Feed:
     def _kinds(self) -> set[str]:
         return {stream.kind for stream in self._told_at}
 
-    def _read(self, kind: str, body: Mapping[str, Any]) -> None:
-        if kind == LEASE:
-            self.canary.heard(version_of(body), _now())
-        self._lists.read(kind, key_of(body))
-        self._go_on()
-
     def _go_on(self) -> None:
         """With whatever is complete by now."""
-        if not self.synced.is_set() and self._lists.are_complete:
+        if not self.synced.is_set() and not self._lists.missing:
             self.synced.set()
         for namespace in [held for held in self._held if self._lists.are_complete_in(held)]:
             for key in self._held.pop(namespace):
@@ -126,23 +117,6 @@ class Feed:
             # Most autoscalers of a cluster scale what is not ours.
             if (kind != HPA or self._indices.get(KIND, key) is not None) and not self.holds(key):
                 self._queue.add(key)
-
-
-def register(registry: kopf.OperatorRegistry, feed: Feed) -> None:
-    """One index and one event handler for every kind we watch."""
-
-    async def on_known(body: kopf.Body, param: Any = None, **_: Any) -> None:
-        feed.know(param, body)
-
-    async def on_event(event: kopf.RawEvent, param: Any = None, **_: Any) -> None:
-        if event["type"] == "DELETED":
-            feed.forget(param, event["object"])
-
-    for kind in feed.scope.kinds:
-        api_version, plural = RESOURCES[kind]
-        resource = (*api_version.split("/"), plural)
-        kopf.index(*resource, id=f"known-{plural}", param=kind, registry=registry)(on_known)
-        kopf.on.event(*resource, id=f"event-{plural}", param=kind, registry=registry)(on_event)
 
 
 def _now() -> float:

@@ -85,7 +85,7 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
         await endpoints.start(settings.health_port, settings.metrics_port)
         reconcile = partial(_reconcile_as_leader, gate, feed, reconciler)
         workers = [asyncio.create_task(work(queue, gate, reconcile, metrics)) for _ in range(settings.workers)]
-        candidate = _candidate(settings, cluster, gate, identity)
+        candidate = _candidate(settings, cluster, gate, identity, feed.lease_released)
         leading = asyncio.create_task(_lead_when_synced(candidate, feed))
         watching = asyncio.create_task(watch(cluster, feed, metrics, identity, lambda: _stop_on_signals(stop)))
         preflight = PreflightWatch(cluster, indices, gate, metrics, settings, lambda: datetime.now(UTC))
@@ -139,12 +139,14 @@ def _checking(preflight: PreflightWatch, feed: Feed, scope: Scope) -> list[async
     return [task]
 
 
-def _candidate(settings: Settings, leases: Leases, gate: Gate, identity: str) -> Elector | Alone:
+def _candidate(
+    settings: Settings, leases: Leases, gate: Gate, identity: str, released: asyncio.Event
+) -> Elector | Alone:
     """Under a name of its own: a container that starts again in the same pod is another holder."""
     if not settings.leader_election:
         return Alone(gate)
     holder = f"{identity}-{secrets.token_hex(4)}"
-    return Elector(leases, gate, holder, settings.lease_namespace, lambda: datetime.now(UTC))
+    return Elector(leases, gate, holder, settings.lease_namespace, lambda: datetime.now(UTC), released)
 
 
 async def _lead_when_synced(candidate: Elector | Alone, feed: Feed) -> None:

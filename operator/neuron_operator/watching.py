@@ -1,7 +1,7 @@
-"""kopf, embedded: it watches and keeps the indices filled, and does nothing else.
+"""kopf, embedded: it lists and watches, and does nothing else.
 
 `process.py` runs `watch` beside the workers. All of kopf's settings are here, each checked by name. kopf's own stream
-of a resource is wrapped: the feed learns when a list begins and ends, and a stream that fails starts again.
+of a resource is wrapped: the feed is told what it delivers, and a stream that fails starts again.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import faulthandler
 import inspect
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from kopf._cogs.clients import watching as kopf_watching
 from neuron_operator.access import Access, serves_models
 from neuron_operator.cluster import RESOURCES, ApiCluster
 from neuron_operator.errors import ApiError, ForbiddenError
-from neuron_operator.handlers import Feed, register
+from neuron_operator.handlers import Feed
 from neuron_operator.indices import API_SERVICE, HPA, Listing
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LABEL_AUTOMANAGED, LABEL_ELECTOR, LABEL_MODEL
@@ -53,6 +53,9 @@ WATCH_FAILURES: Final = (
 # What aiohttp says in the middle of an answer when the new login of another stream has closed the connections.
 CLOSED: Final = "Connection closed."
 
+# Of the API server, to say how far a watch has come; not an object.
+BOOKMARK: Final = "BOOKMARK"
+
 Event = kopf_watching.Bookmark | kopf.RawEvent
 
 
@@ -71,7 +74,7 @@ async def watch(
 
 async def _run_kopf(cluster: ApiCluster, feed: Feed, identity: str, take_signals: Callable[[], None]) -> None:
     registry = kopf.OperatorRegistry()
-    register(registry, feed)
+    _watch_kinds(registry, feed.scope.kinds)
     logged_in_at = float("-inf")
 
     @kopf.on.login(registry=registry)
@@ -86,6 +89,7 @@ async def _run_kopf(cluster: ApiCluster, feed: Feed, identity: str, take_signals
             certificate_path=found.certificate_path,
             private_key_path=found.private_key_path,
             token=found.token,
+            proxy_url=found.proxy,
             expiration=datetime.now(UTC) + LOGIN_AGAIN if found.token else None,
         )
 
@@ -106,10 +110,21 @@ async def _run_kopf(cluster: ApiCluster, feed: Feed, identity: str, take_signals
     await kopf.run_tasks(tasks, ignored=others)
 
 
+def _watch_kinds(registry: kopf.OperatorRegistry, kinds: Iterable[str]) -> None:
+    """kopf watches what somebody wants to hear of. All of it is heard on the streams before, so nothing comes here."""
+
+    async def hear(**_: Any) -> None:
+        raise AssertionError("no object is passed on to kopf")
+
+    for kind in kinds:
+        api_version, plural = RESOURCES[kind]
+        resource = (*api_version.split("/"), plural)
+        kopf.on.event(*resource, id=plural, registry=registry)(hear)
+
+
 @dataclass
 class Streams:
-    """kopf's stream of one resource, list and watches, observed: nothing in it is changed, and what it leaves out is
-    added."""
+    """kopf's stream of a resource, list and watches: what it delivers goes to the feed, and what it leaves out too."""
 
     feed: Feed
     metrics: Metrics
@@ -128,6 +143,8 @@ class Streams:
     ) -> AsyncIterator[Event]:
         """In place of kopf's own, which ends at 410 Gone and is called again at once by kopf, also when this one ends.
 
+        kopf gets to know that a list has ended, and no object: what it would do with each, a worker, a memory and the
+        search for changes since its last handling, is more work than all of ours, for nothing that we use.
         Without it, an ERROR other than 410 would end the whole of kopf, and what is deleted between a 410 and the next
         list would never be told. kopf takes either every kind in each namespace or every kind everywhere: what is not
         to be read is an empty list here, and silence.
@@ -144,10 +161,9 @@ class Streams:
             original = self.original(operator_pause_waiter=operator_pause_waiter, **options)
             async with aclosing(cast(Any, original)) as events:
                 async for event in events:
-                    gone = self._observe(stream, listing, event)
-                    yield event
-                    for deleted in gone:
-                        yield deleted
+                    self._take(stream, listing, event)
+                    if isinstance(event, kopf_watching.Bookmark):
+                        yield event
         except (*WATCH_FAILURES, RuntimeError) as failure:
             if isinstance(failure, RuntimeError) and str(failure) != CLOSED:
                 raise
@@ -155,17 +171,21 @@ class Streams:
                 self._failures.pop(stream, None)
             await asyncio.sleep(self._failed(stream, failure))
 
-    def _observe(self, stream: Stream, listing: Listing, event: Event) -> list[kopf.RawEvent]:
-        """Tell the feed; at the end of a list, the deletions that nobody told."""
+    def _take(self, stream: Stream, listing: Listing, event: Event) -> None:
+        """Tell the feed; at the end of a list also of the deletions that nobody told."""
         self.feed.told(stream)
         if event is kopf_watching.Bookmark.LISTED:
+            for body in listing.gone():
+                self.feed.forget(stream.kind, body)
             self.feed.end_list(stream)
-            # As events of their own, so that each waits its turn behind what kopf has not handled yet.
-            return [deletion(stream.kind, body) for body in listing.gone()]
-        if not isinstance(event, kopf_watching.Bookmark) and event["type"] is None:
-            listing.saw(event["object"])
-            self.feed.expect(stream, event["object"])
-        return []
+        elif isinstance(event, kopf_watching.Bookmark) or event["type"] == BOOKMARK:
+            return
+        elif event["type"] == "DELETED":
+            self.feed.forget(stream.kind, event["object"])
+        else:
+            if event["type"] is None:
+                listing.saw(event["object"])
+            self.feed.know(stream.kind, event["object"])
 
     def _failed(self, stream: Stream, failure: Exception) -> float:
         """How long to wait before the next list."""
@@ -181,11 +201,6 @@ class Streams:
         message = "the watch of %s%s failed, next in %.1f s: %s"
         logger.log(level, message, RESOURCES[stream.kind][1], where, pause_s, failure)
         return pause_s
-
-
-def deletion(kind: str, body: Mapping[str, Any]) -> kopf.RawEvent:
-    whole = {"apiVersion": RESOURCES[kind][0], "kind": kind, **body}
-    return cast(kopf.RawEvent, {"type": "DELETED", "object": whole})
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from neuron_operator import errors
-from neuron_operator.cluster import Ref, _api_error, _path
+from neuron_operator.cluster import Ref, _api_error, _path, _proxy_of
 
 REFUSED = json.dumps({"kind": "Status", "message": "services is forbidden"}).encode()
 
@@ -51,3 +51,24 @@ def test_a_busy_server_says_how_long_to_wait(header: str | None, seconds: float)
 )
 def test_where_an_object_lives(ref: Ref, path: str) -> None:
     assert _path(ref) == path
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({}, None),
+        ({"https_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"http_proxy": "http://proxy:3128"}, None),
+        ({"https_proxy": "http://proxy:3128", "no_proxy": "api.example.com"}, None),
+        ({"https_proxy": "http://proxy:3128", "no_proxy": "other.example.com"}, "http://proxy:3128"),
+    ],
+)
+def test_the_environment_names_a_proxy(
+    environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        for spelled in (name, name.upper()):
+            monkeypatch.delenv(spelled, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert _proxy_of("https://api.example.com:6443") == proxy

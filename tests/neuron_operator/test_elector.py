@@ -395,3 +395,19 @@ class Play:
 def test_never_do_two_lead_at_a_time(acts: list[Act]) -> None:
     """Requests and answers take their time or get lost, candidates sleep, end and start again in any order."""
     asyncio.run(Play(acts).run())
+
+
+async def test_whoever_waits_takes_a_lease_as_soon_as_its_release_is_seen(store: Store) -> None:
+    """The next look of its own would come most of a second later."""
+    first, second = candidate(store), candidate(store, "other")
+    await first.attempt()
+    running = asyncio.create_task(second.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert store.holder() == "me"
+    await first.release()
+    second.released.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (store.holder(), second.gate.is_open) == ("other", True)
+    running.cancel()

@@ -78,7 +78,7 @@ class NoLeases:
 
 def test_a_container_that_starts_again_in_the_same_pod_is_another_holder() -> None:
     configured = settings(lease_namespace="system")
-    one, other = (_candidate(configured, NoLeases(), Gate(), "operator-x") for _ in range(2))
+    one, other = (_candidate(configured, NoLeases(), Gate(), "operator-x", asyncio.Event()) for _ in range(2))
     assert isinstance(one, Elector)
     assert isinstance(other, Elector)
     assert one.namespace == "system"
@@ -87,7 +87,8 @@ def test_a_container_that_starts_again_in_the_same_pod_is_another_holder() -> No
 
 
 def test_without_election_nobody_is_asked() -> None:
-    assert isinstance(_candidate(settings(leader_election=False), NoLeases(), Gate(), "operator-x"), Alone)
+    alone = _candidate(settings(leader_election=False), NoLeases(), Gate(), "operator-x", asyncio.Event())
+    assert isinstance(alone, Alone)
 
 
 async def test_the_keys_of_a_standby_do_not_grow_old() -> None:

@@ -69,10 +69,9 @@ async def test_what_a_late_list_has_is_known_before_its_models_are_decided_on() 
     world.feed.refuse(late)
     world.feed.know("NeuronModel", body(SHOP))
     assert world.feed.synced.is_set()
-    world.feed.expect(late, body(SHOP))
-    world.feed.end_list(late)
-    assert world.queue.depth == 0
     world.feed.know("Deployment", body(SHOP))
+    assert world.queue.depth == 0
+    world.feed.end_list(late)
     assert await world.queue.take() == SHOP
 
 

@@ -11,7 +11,6 @@ from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics, ModelCollector
 from neuron_operator.names import LABEL_MODEL
 from neuron_operator.nodes import NodeWatch
-from neuron_operator.scope import Stream
 from neuron_operator.watching import _set, kopf_settings
 from neuron_operator.workqueue import WorkQueue
 
@@ -69,28 +68,22 @@ async def test_a_child_whose_label_was_edited_wakes_its_former_model_too() -> No
     assert {await queue.take(), await queue.take()} == {Key("shop", "sentiment"), Key("shop", "other")}
 
 
-async def test_nobody_decides_before_every_object_of_every_first_list_is_known() -> None:
+async def test_nobody_decides_before_every_first_list_has_ended() -> None:
     feed = new_feed()
     for stream in feed.scope.streams:
-        feed.begin_list(stream)
-    feed.expect(Stream("Service"), child(5))
-    for stream in feed.scope.streams:
         assert not feed.synced.is_set()
+        assert str(stream) in feed.unsynced()
+        feed.begin_list(stream)
         feed.end_list(stream)
-    assert feed.unsynced() == ["Service"]
-    assert not feed.synced.is_set()
-    feed.know("Service", child(5))
     assert feed.unsynced() == []
     assert feed.synced.is_set()
 
 
-async def test_what_is_deleted_before_it_was_known_is_waited_for_no_longer() -> None:
+@pytest.mark.parametrize(("holder", "is_told"), [("operator-x", False), ("", True)])
+async def test_a_lease_that_nobody_holds_is_told_to_whoever_waits_for_it(holder: str, is_told: bool) -> None:
     feed = new_feed()
-    feed.expect(Stream("Service"), child(5))
-    for stream in feed.scope.streams:
-        feed.end_list(stream)
-    feed.forget("Service", child(6))
-    assert feed.synced.is_set()
+    feed.know("Lease", {"metadata": {"name": "l", "resourceVersion": "9"}, "spec": {"holderIdentity": holder}})
+    assert feed.lease_released.is_set() == is_told
 
 
 async def test_a_renewal_of_the_lease_wakes_nobody() -> None:
