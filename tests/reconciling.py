@@ -15,7 +15,7 @@ from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.workqueue import WorkQueue
-from neuron_operator.writes import Writer
+from neuron_operator.writes import PROGRESS_EVERY, Writer
 
 KEY = Key("shop", "sentiment")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,13 +32,14 @@ class World:
     calls: list[tuple[str, str]] = field(default_factory=list)
     looks: int = 0
     look_again_s: float | None = None
+    now: datetime = NOW
 
     def __post_init__(self) -> None:
         self.indices, gate = Indices(), Gate()
         gate.open()
         watch = nodes.NodeWatch(self.cluster, self.indices, WorkQueue[Key]())
         writer = Writer(self.cluster, self.indices, gate, Metrics(CollectorRegistry()))
-        self.reconciler = Reconciler(self.indices, writer, watch, settings(), lambda: NOW)
+        self.reconciler = Reconciler(self.indices, writer, watch, settings(), lambda: self.now)
 
     def write(self, body: dict[str, Any]) -> None:
         """Somebody writes an object, and the watch tells."""
@@ -52,6 +53,7 @@ class World:
         self.calls, self.looks = [], 0
         while self.looks < MOST_LOOKS:
             self.looks += 1
+            self.now += PROGRESS_EVERY
             self.cluster.calls.clear()
             self.look_again_s = await self.reconciler.reconcile(KEY)
             if not self.cluster.calls:

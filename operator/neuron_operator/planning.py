@@ -1,12 +1,19 @@
-"""Makes the plan for one model with what it needs of the cluster: a look at the nodes before a rollout is decided."""
+"""Makes the plan for one model with what it needs of the cluster: what is known of it, and a look at the nodes before a
+rollout is decided."""
 
 from collections.abc import Callable
 from datetime import datetime
 
-from neuron_operator.indices import Key
+from neuron_operator.indices import CHILD_KINDS, Indices, Key
 from neuron_operator.nodes import NodeWatch
-from neuron_operator.plan import Known, Plan, make_plan
+from neuron_operator.observe import observe_pods
+from neuron_operator.plan import Body, Known, Plan, make_plan
 from neuron_operator.settings import Settings
+
+
+def known_of(indices: Indices, key: Key, body: Body, *, has_turn: bool) -> Known:
+    children = {kind: indices.of_model(kind, key) for kind in CHILD_KINDS}
+    return Known(body, children, observe_pods(indices.of_model("Pod", key)), has_turn)
 
 
 async def plan_on(nodes: NodeWatch, key: Key, known: Known, settings: Settings, clock: Callable[[], datetime]) -> Plan:

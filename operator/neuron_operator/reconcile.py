@@ -11,13 +11,13 @@ from datetime import datetime
 from neuron_operator.capacity import Capacity
 from neuron_operator.contention import conflicting_autoscalers
 from neuron_operator.events import transition_events
-from neuron_operator.indices import CHILD_KINDS, Indices, Key
+from neuron_operator.indices import Indices, Key
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.observe import observe_deployment, observe_pods
 from neuron_operator.placement import Placement
-from neuron_operator.plan import Body, Known, Plan, Refusal
-from neuron_operator.planning import plan_on
+from neuron_operator.plan import Body, Plan, Refusal
+from neuron_operator.planning import known_of, plan_on
 from neuron_operator.reasons import Failure, find_failure
 from neuron_operator.settings import Settings
 from neuron_operator.status import Situation, compute_status, seconds_until_next_look
@@ -42,9 +42,8 @@ class Reconciler:
             self.writer.forget(key)
             self.turns.forget(key, self.indices)
             return None
-        children = {kind: self.indices.of_model(kind, key) for kind in CHILD_KINDS}
         with self.turns.turn_of(key, self.indices) as has_turn:
-            known = Known(body, children, observe_pods(self.indices.of_model("Pod", key)), has_turn)
+            known = known_of(self.indices, key, body, has_turn=has_turn)
             plan = await plan_on(self.nodes, key, known, self.settings, self.clock)
             refused = await self.writer.carry_out(plan, self.clock())
             refusal = plan.refusal or refused
@@ -54,8 +53,8 @@ class Reconciler:
         self.nodes.is_waiting(key, waits=situation.waits_for_a_node or plan.look_again_s is not None)
         if refusal is None and plan.placement is not None:
             situation = replace(situation, failure=await self._find_failure(situation, plan.placement))
-        await self._tell(situation)
-        return seconds_until_next_look(situation, self.clock())
+        looks = (await self._tell(situation), seconds_until_next_look(situation, self.clock()))
+        return min((look_s for look_s in looks if look_s), default=None)
 
     def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:
         live, scaling = self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)
@@ -69,12 +68,13 @@ class Reconciler:
         capacity = await self.nodes.capacity() if situation.waits_for_a_node else Capacity()
         return find_failure(situation.newest_pods, situation.deployment, placement, capacity, self.clock())
 
-    async def _tell(self, situation: Situation) -> None:
-        """Write the status, once and only when it says something new; then the Events of its transitions."""
+    async def _tell(self, situation: Situation) -> float:
+        """Write the status if it says something new, then the Events of its transitions; or how long that may wait."""
         now, body = self.clock(), situation.body
         before, status = body.get("status") or {}, compute_status(situation, now)
-        if status == before:
-            return
-        await self.writer.write_status(body, status)
+        if (pause_s := self.writer.seconds_until_told(body, status, now)) or status == before:
+            return pause_s
+        await self.writer.write_status(body, status, now)
         for event in transition_events(body, before, status, self.settings.pod_name, now):
             await self.writer.post_event(event, now)
+        return 0.0

@@ -91,6 +91,17 @@ def previous_status(body: Mapping[str, Any]) -> NeuronModelStatus:
         return NeuronModelStatus()
 
 
+def is_only_progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether there is a step that says no more than that things go on: such a one may wait for the next."""
+
+    def told(status: Mapping[str, Any]) -> tuple[Any, ...]:
+        conditions = [(c["type"], c["status"], c["reason"]) for c in status.get("conditions", ())]
+        return status.get("observedGeneration"), status.get("lastFailure"), conditions
+
+    reasons = {c["reason"] for c in after["conditions"] if c["type"] == ConditionType.READY}
+    return before != after and reasons == {Reason.PROGRESSING} and told(before) == told(after)
+
+
 def is_new(body: Mapping[str, Any] | None) -> bool:
     """Whether nobody has looked at the model yet; one that is gone waits for no first look."""
     return body is not None and body.get("status", {}).get("observedGeneration", -1) < 0

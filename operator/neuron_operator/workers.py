@@ -8,14 +8,18 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from neuron_operator import errors
 from neuron_operator.gate import Gate
 from neuron_operator.indices import Key
 from neuron_operator.metrics import Metrics
-from neuron_operator.workqueue import WorkQueue
+from neuron_operator.workqueue import FIRST_RETRY_S, WorkQueue
 
 logger = logging.getLogger(__name__)
+
+# Whoever wrote in between is done by then, and the newer object is often known already, so that no event would wake us.
+FIRST_RETRY_OF_CONFLICT_S: Final = 0.01
 
 Reconcile = Callable[[Key], Awaitable[float | None]]
 
@@ -47,9 +51,10 @@ async def _look_at(key: Key, queue: WorkQueue[Key], reconcile: Reconcile) -> str
         return "retried"
     except errors.ApiError as error:
         at_least_s = error.retry_after_s if isinstance(error, errors.ThrottledError) else 0.0
-        delay_s = queue.retry(key, at_least_s)
+        is_conflict = isinstance(error, errors.ConflictError)
+        delay_s = queue.retry(key, at_least_s, FIRST_RETRY_OF_CONFLICT_S if is_conflict else FIRST_RETRY_S)
         # A conflict is how the next look gets the newer object, nothing to worry about.
-        level = logging.DEBUG if isinstance(error, errors.ConflictError) else logging.WARNING
+        level = logging.DEBUG if is_conflict else logging.WARNING
         reason, message = type(error).__name__.removesuffix("Error"), json.dumps(str(error))
         logger.log(level, "model=%s/%s action=retry after_s=%.1f reason=%s message=%s", *key, delay_s, reason, message)
         return "retried"

@@ -21,9 +21,9 @@ JITTER: Final = 0.5
 FIRST_LOOK_EVERY: Final = 4
 
 
-def backoff_s(attempt: int, chance: float) -> float:
+def backoff_s(attempt: int, chance: float, first_s: float = FIRST_RETRY_S) -> float:
     """Seconds before the `attempt`-th retry (from 1): doubling up to a minute, less up to half of it by `chance`."""
-    longest = min(FIRST_RETRY_S * 2.0 ** min(attempt - 1, 20), LONGEST_RETRY_S)
+    longest = min(first_s * 2.0 ** min(attempt - 1, 20), LONGEST_RETRY_S)
     return longest * (1 - JITTER * chance)
 
 
@@ -129,7 +129,7 @@ class WorkQueue(Generic[Key]):
             planned.cancel()
         self._timers[key] = loop.call_at(due, self._ripen, key)
 
-    def retry(self, key: Key, at_least_s: float = 0.0) -> float:
+    def retry(self, key: Key, at_least_s: float = 0.0, first_s: float = FIRST_RETRY_S) -> float:
         """Back later, ever later as long as it keeps failing, not before `at_least_s`; returns the delay.
 
         News end a wait of our own choice, which may be about something else, but none that the API server asked for.
@@ -137,7 +137,7 @@ class WorkQueue(Generic[Key]):
         if at_least_s:
             self._held_until[key] = _now() + at_least_s
         self._attempts[key] = self._attempts.get(key, 0) + 1
-        delay_s = max(backoff_s(self._attempts[key], self.chance.random()), at_least_s)
+        delay_s = max(backoff_s(self._attempts[key], self.chance.random(), first_s), at_least_s)
         self.add_after(key, delay_s)
         return delay_s
 

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from neuron_operator import errors
@@ -23,11 +23,13 @@ from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LABEL_MODEL
 from neuron_operator.plan import Plan, Refusal, adoption_of, controller_of, is_owner, name_conflict
+from neuron_operator.status import is_only_progress
 
 logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 PATHS_LOGGED: Final = 5
+PROGRESS_EVERY: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Writer:
     metrics: Metrics
     contention: Contention = field(default_factory=Contention)
     events: EventBudget = field(default_factory=EventBudget)
+    _told_at: dict[Key, datetime] = field(default_factory=dict)
 
     async def carry_out(self, plan: Plan, now: datetime) -> Refusal | None:
         """Adopt, apply, delete, in the plan's order; stops at the first object that is refused."""
@@ -61,9 +64,17 @@ class Writer:
             await self._delete(body, model)
         return None
 
-    async def write_status(self, model: Mapping[str, Any], status: Body) -> None:
+    def seconds_until_told(self, model: Mapping[str, Any], status: Body, now: datetime) -> float:
+        """How long the status should wait: mere progress is told once a second, everything else at once."""
+        told_at = self._told_at.get(_at(model))
+        if told_at is None or not is_only_progress(model.get("status") or {}, status):
+            return 0.0
+        return max(0.0, (told_at + PROGRESS_EVERY - now).total_seconds())
+
+    async def write_status(self, model: Mapping[str, Any], status: Body, now: datetime) -> None:
         self.gate.ensure_open()
         self.indices.put(KIND, await self.cluster.write_status(model, status))
+        self._told_at[_at(model)] = now
         told = next(c for c in status["conditions"] if c["type"] == ConditionType.READY)
         logger.info(
             "model=%s/%s action=status ready=%s reason=%s message=%s",
@@ -89,6 +100,7 @@ class Writer:
         """The model is gone; what was remembered of it goes too."""
         self.contention.forget(key)
         self.events.forget(key)
+        self._told_at.pop(key, None)
 
     async def _adopt(self, body: Body, model: NeuronModel, now: datetime) -> None:
         live = self.indices.get(body["kind"], _at(body))

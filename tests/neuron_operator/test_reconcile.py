@@ -17,7 +17,7 @@ from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.workqueue import WorkQueue
-from neuron_operator.writes import Writer
+from neuron_operator.writes import PROGRESS_EVERY, Writer
 from observed import unschedulable_pod
 
 KEY = Key("shop", "sentiment")
@@ -42,13 +42,14 @@ class World:
     indices: Indices = field(default_factory=Indices)
     gate: Gate = field(default_factory=Gate)
     queue: WorkQueue[Key] = field(default_factory=WorkQueue)
+    now: datetime = NOW
 
     def __post_init__(self) -> None:
         self.gate.open()
         cluster: Cluster = self.cluster
         watch = nodes.NodeWatch(cluster, self.indices, self.queue)
         writer = Writer(cluster, self.indices, self.gate, Metrics(CollectorRegistry()))
-        self.reconciler = Reconciler(self.indices, writer, watch, settings(), lambda: NOW)
+        self.reconciler = Reconciler(self.indices, writer, watch, settings(), lambda: self.now)
 
     def write(self, body: dict[str, Any]) -> dict[str, Any]:
         """Somebody writes an object, and the watch tells."""
@@ -63,7 +64,8 @@ class World:
         self.write({**body, "metadata": metadata, "spec": {**body["spec"], **spec}})
 
     async def reconcile(self) -> list[tuple[str, str]]:
-        """What was asked of the cluster."""
+        """What was asked of the cluster, by a look long enough after the one before to tell of progress."""
+        self.now += PROGRESS_EVERY
         self.cluster.calls.clear()
         await self.reconciler.reconcile(KEY)
         return self.cluster.calls
@@ -188,6 +190,20 @@ async def test_children_of_an_earlier_self_are_adopted_with_their_template(world
     assert deployment["metadata"]["ownerReferences"][0]["uid"] == body["metadata"]["uid"]
     assert deployment["spec"]["template"] == template
     assert await world.reconcile() == []
+
+
+async def test_mere_progress_is_told_once_a_second_and_anything_else_at_once(world: World) -> None:
+    await world.reconcile()
+    service = world.cluster.objects[Ref("Service", *KEY)]
+    world.write({**service, "metadata": {**service["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    world.now += PROGRESS_EVERY / 4
+    world.cluster.calls.clear()
+    assert await world.reconciler.reconcile(KEY) == 0.75
+    assert world.cluster.calls == []
+    world.edit({"neuronCores": 3})
+    await world.reconciler.reconcile(KEY)
+    assert ("write_status", "NeuronModel") in world.cluster.calls
+    assert world.ready()["reason"] == "SchedulerExtensionRequired"
 
 
 async def test_a_child_with_another_controller_is_a_name_conflict(world: World) -> None:

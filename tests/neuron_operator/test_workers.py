@@ -113,3 +113,16 @@ async def test_a_throttled_key_waits_as_long_as_it_was_told() -> None:
     started = asyncio.get_running_loop().time()
     await bench.run_until(lambda: bench.looks == [KEY, KEY])
     assert asyncio.get_running_loop().time() - started >= 0.2
+
+
+async def test_a_conflict_is_looked_at_again_sooner_than_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """The newer object is often known already, so that no event would wake the key."""
+    caplog.set_level("DEBUG", logger="neuron_operator.workers")
+    delays = {}
+    for failure in (errors.ConflictError("older"), errors.UnreachableError("down")):
+        bench = Bench(failure)
+        bench.gate.open()
+        bench.queue.add(KEY)
+        await bench.run_until(lambda bench=bench: bench.looks.count(KEY) == 2)  # type: ignore[misc] # bound early
+        delays[type(failure)] = float(caplog.records[-1].args[2])  # type: ignore[index,arg-type]
+    assert delays[errors.ConflictError] <= 0.01 < 0.05 <= delays[errors.UnreachableError]
