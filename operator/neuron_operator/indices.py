@@ -13,6 +13,8 @@ from neuron_operator import names
 Body = dict[str, Any]
 
 CHILD_KINDS: Final = ("Deployment", "Service", "PodDisruptionBudget", "ControllerRevision")
+# Whose status decides nothing, and changes with every pod.
+WITHOUT_STATUS: Final = ("Service", "PodDisruptionBudget")
 POD_STATUS: Final = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 POD_SPEC: Final = ("nodeName", "schedulerName")
 IDENTITY: Final = ("name", "uid", "resourceVersion")
@@ -143,6 +145,8 @@ def trimmed(kind: str, body: Mapping[str, Any]) -> Body:
         spec = body.get("spec", {})
         identity = {name: value for name, value in metadata.items() if name in HPA_METADATA}
         return {"metadata": identity, "spec": {name: spec[name] for name in HPA_SPEC if name in spec}}
+    if kind in WITHOUT_STATUS:
+        return {**{name: value for name, value in body.items() if name != "status"}, "metadata": metadata}
     return {**body, "metadata": metadata}
 
 

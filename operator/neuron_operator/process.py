@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from neuron_operator import __version__
@@ -48,7 +49,7 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; a second one ends at once."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
-    asyncio.run(serve(settings, kubeconfig_path(), asyncio.Event()))
+    uvloop.run(serve(settings, kubeconfig_path(), asyncio.Event()))
 
 
 def kubeconfig_path() -> Path | None:

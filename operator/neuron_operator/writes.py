@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 PATHS_LOGGED: Final = 5
-PROGRESS_EVERY: Final = timedelta(seconds=1)
+PROGRESS_EVERY: Final = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Writer:
         return None
 
     def seconds_until_told(self, model: Mapping[str, Any], status: Body, now: datetime) -> float:
-        """How long the status should wait: mere progress is told once a second, everything else at once."""
+        """How long the status should wait: mere progress is told every two seconds, everything else at once."""
         told_at = self._told_at.get(_at(model))
         if told_at is None or not is_only_progress(model.get("status") or {}, status):
             return 0.0

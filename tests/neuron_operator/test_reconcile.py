@@ -192,13 +192,13 @@ async def test_children_of_an_earlier_self_are_adopted_with_their_template(world
     assert await world.reconcile() == []
 
 
-async def test_mere_progress_is_told_once_a_second_and_anything_else_at_once(world: World) -> None:
+async def test_mere_progress_is_told_at_intervals_and_anything_else_at_once(world: World) -> None:
     await world.reconcile()
     service = world.cluster.objects[Ref("Service", *KEY)]
     world.write({**service, "metadata": {**service["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
     world.now += PROGRESS_EVERY / 4
     world.cluster.calls.clear()
-    assert await world.reconciler.reconcile(KEY) == 0.75
+    assert await world.reconciler.reconcile(KEY) == 1.5
     assert world.cluster.calls == []
     world.edit({"neuronCores": 3})
     await world.reconciler.reconcile(KEY)
