@@ -22,7 +22,7 @@ from neuron_operator.errors import ApiError, InvalidSpecError, OperatorError
 from neuron_operator.explanation import explanation
 from neuron_operator.manifests import as_yaml
 from neuron_operator.placement import Rejection, choose_placement
-from neuron_operator.preflight import has_failed, table
+from neuron_operator.preflight.checks import has_failed, table
 from neuron_operator.render import desired_children, pod_template
 from neuron_operator.settings import ENV_PREFIX, Settings
 
@@ -110,7 +110,7 @@ def _plan_rollout(parsed: argparse.Namespace) -> int:
 def _preflight(_: argparse.Namespace) -> int:
     settings = _settings()
     try:
-        findings = importlib.import_module("neuron_operator.preflight_survey").preflight(settings)
+        findings = importlib.import_module("neuron_operator.preflight.survey").preflight(settings)
     except ApiError as error:
         raise InputError(f"the cluster can't be read: {error}") from error
     print(table(findings), end="")

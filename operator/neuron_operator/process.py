@@ -31,7 +31,7 @@ from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics, ModelCollector
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
-from neuron_operator.preflight_watch import PreflightWatch
+from neuron_operator.preflight.watch import PreflightWatch
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.scope import Scope
 from neuron_operator.settings import Settings

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from integration.control_plane import binaries
+from local_control_plane import binaries
 
 CHART = Path(__file__).parents[2] / "charts" / "neuron-serving"
 RELEASE, NAMESPACE = "neuron-serving", "neuron-serving-system"

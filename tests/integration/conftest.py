@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from integration.api_client import Api
-from integration.control_plane import ROOT, ControlPlane
-from integration.operator_process import OperatorProcess
+from local_control_plane import ROOT, ControlPlane, OperatorProcess
 
 CRD = ROOT / "crds" / "neuronmodels.neuron-serving.dev.yaml"
 

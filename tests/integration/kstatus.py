@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from integration.api_client import Body
-from integration.control_plane import ROOT
+from local_control_plane import ROOT
 
 ANSWER_TIMEOUT_S = 60.0
 PAGE = ROOT / "docs" / "gitops.md"

@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from mypy_boto3_s3 import S3Client
 
-from integration.control_plane import binaries, free_port
+from local_control_plane import binaries, free_port
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-3b9f"
 START_TIMEOUT_S = 120.0

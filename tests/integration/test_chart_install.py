@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from chart.rendered import CHART, NAMESPACE, RELEASE, run_helm
-from integration.control_plane import ControlPlane
+from local_control_plane import ControlPlane
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -10,7 +10,7 @@ import yaml
 
 from crd_cases import EVERYTHING, INVALID, VALID, Case
 from integration.api_client import Api
-from integration.control_plane import ControlPlane
+from local_control_plane import ControlPlane
 from model_builders import UID, model_body, settings
 from neuron_operator.api import NeuronModel
 from neuron_operator.placement import Rejection, choose_placement

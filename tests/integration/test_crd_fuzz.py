@@ -12,7 +12,7 @@ from crd_limits import BASE, Node
 from crd_strategies import specs
 from integration.api_client import Api
 from integration.conftest import install_crd
-from integration.control_plane import ControlPlane
+from local_control_plane import ControlPlane
 from model_builders import UID, settings
 from neuron_operator.api import NeuronModel
 from neuron_operator.errors import InvalidSpecError

@@ -7,7 +7,7 @@ import pytest
 from crd_limits import LimitCase, beyond, within
 from integration.api_client import Api
 from integration.conftest import install_crd
-from integration.control_plane import ControlPlane
+from local_control_plane import ControlPlane
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

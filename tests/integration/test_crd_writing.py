@@ -8,7 +8,7 @@ import pytest
 from crd_cases import LONGEST_NAME
 from integration.api_client import Api
 from integration.conftest import install_crd
-from integration.control_plane import ControlPlane
+from local_control_plane import ControlPlane
 from model_builders import model_body
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

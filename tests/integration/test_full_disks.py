@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 import neuron_runtime
-from integration.control_plane import free_port
+from local_control_plane import free_port
 from runtime_server import STOP_SECONDS, RunningServer, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from integration.api_client import Api, Body, condition, has_reason
-from integration.control_plane import ControlPlane
 from integration.kstatus import Verdict, argo_options, flux_options, verdicts
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import ControlPlane, OperatorProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("controlled_operator"), pytest.mark.timeout(300)]
 

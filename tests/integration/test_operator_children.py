@@ -6,7 +6,7 @@ import pytest
 
 from integration.api_client import Api, Body, condition, has_reason
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import OperatorProcess
 from neuron_operator.changes import change_to
 from neuron_operator.indices import trimmed
 from neuron_operator.plan import Known, make_plan

@@ -14,9 +14,8 @@ import pytest
 import yaml
 
 from integration.api_client import WAIT_S, Api, Body, condition, has_reason
-from integration.control_plane import ControlPlane
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import ControlPlane, OperatorProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -15,10 +15,9 @@ import pytest
 
 from integration.api_client import WAIT_S, Api, Body, has_reason
 from integration.conftest import install_crd
-from integration.control_plane import ControlPlane
 from integration.faulty_proxy import FaultyProxy
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import ControlPlane, OperatorProcess
 from neuron_operator import errors
 from neuron_operator.cluster import ApiCluster, Ref
 from neuron_operator.names import LABEL_ELECTOR, LEASE_NAME

@@ -12,10 +12,9 @@ import pytest
 from chart.rendered import NAMESPACE, RELEASE, render
 from integration.api_client import WAIT_S, Api, Body, condition, has_reason
 from integration.conftest import install_crd
-from integration.control_plane import ControlPlane
 from integration.faulty_proxy import FaultyProxy
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import ControlPlane, OperatorProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -19,9 +19,8 @@ import pytest
 from chart.rendered import NAMESPACE, RELEASE, render
 from integration.api_client import WAIT_S, Api, Body, condition, has_reason
 from integration.conftest import install_crd
-from integration.control_plane import ROOT, ControlPlane
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import ROOT, ControlPlane, OperatorProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -35,7 +34,7 @@ import sys
 from functools import partial
 from neuron_operator import process
 from neuron_operator.__main__ import main
-from neuron_operator.preflight_record import Record
+from neuron_operator.preflight.record import Record
 process.PreflightWatch = partial(process.PreflightWatch, record=Record(1.0))
 sys.exit(main(["run"]))
 """

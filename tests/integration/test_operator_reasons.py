@@ -15,9 +15,8 @@ import pytest
 
 from integration.api_client import WAIT_S, Api, Body, condition, has_reason
 from integration.conftest import CRD
-from integration.control_plane import ControlPlane
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import ControlPlane, OperatorProcess
 from neuron_operator.reasons import LONGEST_MESSAGE, RUNTIME_REASONS
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("operator"), pytest.mark.timeout(300)]

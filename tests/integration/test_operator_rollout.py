@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from integration.api_client import WAIT_S, Api, Body, condition, has_reason
-from integration.control_plane import ROOT, ControlPlane
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import ROOT, ControlPlane, OperatorProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

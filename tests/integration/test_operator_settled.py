@@ -6,9 +6,8 @@ import httpx
 import pytest
 
 from integration.api_client import WAIT_S, Api
-from integration.control_plane import ControlPlane
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import ControlPlane, OperatorProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.control_plane import ROOT
 from integration.silent_api_server import SilentApiServer
+from local_control_plane import ROOT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -20,10 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from integration.api_client import Api, Body, condition
 from integration.conftest import install_crd, run_control_plane
-from integration.control_plane import ControlPlane
 from integration.models import model
-from integration.operator_process import OperatorProcess
-from local_control_plane import create_nodes, fail_pod
+from local_control_plane import ControlPlane, OperatorProcess, create_nodes, fail_pod
 from local_control_plane.client import RefusedError
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from integration.api_client import Api, Body, condition, has_reason
-from integration.control_plane import ControlPlane
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
 from integration.test_operator_settled import wait_for_reconciles, writes_in
+from local_control_plane import ControlPlane, OperatorProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -12,10 +12,9 @@ import pytest
 
 from integration.api_client import WAIT_S, Api, has_reason
 from integration.conftest import install_crd, run_control_plane
-from integration.control_plane import ControlPlane
 from integration.faulty_proxy import FaultyProxy
 from integration.models import model, settled
-from integration.operator_process import OperatorProcess
+from local_control_plane import ControlPlane, OperatorProcess
 from neuron_operator.watching import LOGIN_PAUSE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from integration.api_client import Api
-from integration.control_plane import ControlPlane
+from local_control_plane import ControlPlane
 from model_builders import model, placement_of, settings
 from neuron_operator import names
 from neuron_operator.render import pod_template

@@ -32,7 +32,7 @@ from neuron_operator.metrics import Metrics
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.workqueue import WorkQueue
-from neuron_operator.writes import Writer
+from neuron_operator.writes import PROGRESS_EVERY, Writer
 
 KEY = Key("shop", "sentiment")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -324,6 +324,7 @@ async def test_a_lost_field_is_told_once_and_written_no_more(lost: Fight) -> Non
     assert "spec.replicas of Deployment sentiment" in told["ChildConflict"]["message"]
     assert (told["Stalled"]["status"], told["Reconciling"]["status"]) == ("False", "True")
     lost.edit("Deployment", replicas=8)
+    lost.now += PROGRESS_EVERY
     assert (await lost.reconcile())[0] == [("write_status", "NeuronModel")], "0 of 8 replicas are ready"
     assert (await lost.reconcile())[0] == []
     lost.edit("Deployment", progressDeadlineSeconds=1)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from model_builders import model_body
 from neuron_operator.capacity import Requests
-from neuron_operator.preflight import Check, Finding, Outcome, check, has_failed, table
-from neuron_operator.surroundings import Surroundings, observe_surroundings, suspects
+from neuron_operator.preflight.checks import Check, Finding, Outcome, check, has_failed, table
+from neuron_operator.preflight.surroundings import Surroundings, observe_surroundings, suspects
 from observed import node
 
 Body = dict[str, Any]

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuron_operator.preflight import Check, Finding, Outcome
-from neuron_operator.preflight_record import CONFIRMED_AFTER_S, Record
+from neuron_operator.preflight.checks import Check, Finding, Outcome
+from neuron_operator.preflight.record import CONFIRMED_AFTER_S, Record
 
 WAIT = CONFIRMED_AFTER_S
 PLUGIN = Check.DEVICE_PLUGIN

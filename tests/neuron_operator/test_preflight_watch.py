@@ -10,13 +10,14 @@ from prometheus_client import CollectorRegistry
 
 from fakes.cluster import FakeCluster
 from model_builders import settings
-from neuron_operator import errors, preflight_watch
+from neuron_operator import errors
 from neuron_operator.gate import Gate
 from neuron_operator.indices import Indices
 from neuron_operator.metrics import Metrics
-from neuron_operator.preflight import Check
-from neuron_operator.preflight_record import Record
-from neuron_operator.preflight_watch import PreflightWatch
+from neuron_operator.preflight import watch as preflight_watch
+from neuron_operator.preflight.checks import Check
+from neuron_operator.preflight.record import Record
+from neuron_operator.preflight.watch import PreflightWatch
 from observed import node
 
 Body = dict[str, Any]

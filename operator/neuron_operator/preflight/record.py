@@ -1,4 +1,4 @@
-"""Remembers what stands of each preflight check, and says what is news. Pure; preflight_watch.py acts on it.
+"""Remembers what stands of each preflight check, and says what is news. Pure; preflight/watch.py acts on it.
 
 What fails must go on failing for a while before it counts: a node that has just booted has no device plugin yet, and
 the scheduler extension writes its map a moment before the pod that it is for has its node. That is measured for each
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from neuron_operator.preflight import Check, Finding, Outcome
+from neuron_operator.preflight.checks import Check, Finding, Outcome
 
 CONFIRMED_AFTER_S: Final = 60.0
 

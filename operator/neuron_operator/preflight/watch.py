@@ -20,11 +20,11 @@ from neuron_operator.gate import Gate
 from neuron_operator.indices import API_SERVICE, Indices, Key
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LEASE_NAME
-from neuron_operator.preflight import MONITORING_API, Check, Finding, Outcome, check
-from neuron_operator.preflight_reading import Readable, completed
-from neuron_operator.preflight_record import Record
+from neuron_operator.preflight.checks import MONITORING_API, Check, Finding, Outcome, check
+from neuron_operator.preflight.reading import Readable, completed
+from neuron_operator.preflight.record import Record
+from neuron_operator.preflight.surroundings import observe_surroundings
 from neuron_operator.settings import Settings
-from neuron_operator.surroundings import observe_surroundings
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from neuron_operator.cluster import ApiCluster
 from neuron_operator.errors import NotFoundError
 from neuron_operator.indices import trimmed
 from neuron_operator.names import KIND, LABEL_MODEL
-from neuron_operator.preflight import Finding, check
-from neuron_operator.preflight_reading import completed
+from neuron_operator.preflight.checks import Finding, check
+from neuron_operator.preflight.reading import completed
+from neuron_operator.preflight.surroundings import Body, observe_surroundings
 from neuron_operator.process import kubeconfig_path
 from neuron_operator.settings import Settings
-from neuron_operator.surroundings import Body, observe_surroundings
 
 
 def preflight(settings: Settings) -> tuple[Finding, ...]:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from neuron_operator.capacity import Requests, requests_of
 from neuron_operator.errors import ApiError
-from neuron_operator.preflight import MONITORING_API
-from neuron_operator.surroundings import Surroundings, suspects
+from neuron_operator.preflight.checks import MONITORING_API
+from neuron_operator.preflight.surroundings import Surroundings, suspects
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from typing import Final
 from neuron_operator import names
 from neuron_operator.capacity import cores_in_use, has_stale_map, listed
 from neuron_operator.observe import ObservedNode
-from neuron_operator.surroundings import DEFAULT_SCHEDULER, ModelPod, Surroundings, suspects
+from neuron_operator.preflight.surroundings import DEFAULT_SCHEDULER, ModelPod, Surroundings, suspects
 from neuron_operator.taints import untolerated
 
 MONITORING_API: Final = "monitoring.coreos.com/v1"
