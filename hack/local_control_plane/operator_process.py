@@ -16,6 +16,9 @@ from local_control_plane.programs import ROOT, free_port
 START_TIMEOUT_S, END_TIMEOUT_S, ANSWER_TIMEOUT_S = 120.0, 60.0, 60.0
 
 
+AT_WORK = ("neuron_serving_operator_oldest_key_age_seconds", "neuron_serving_operator_postponed_statuses")
+
+
 @dataclass
 class OperatorProcess:
     """`python -m neuron_operator run`; ready when its own endpoint says so."""
@@ -71,6 +74,10 @@ class OperatorProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def is_idle(self) -> bool:
+        """Whether it looks at no model, none waits, and every status tells what is known."""
+        return not any(self.metric(name) for name in AT_WORK)
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""

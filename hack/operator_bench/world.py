@@ -23,7 +23,6 @@ CRD = ROOT / "crds" / "neuronmodels.neuron-serving.dev.yaml"
 # With their defaults the controllers, not the operator, would be what is measured.
 REQUESTS_PER_SECOND = 1000
 RECONCILES = "neuron_serving_operator_reconcile_duration_seconds_count"
-OLDEST_KEY = "neuron_serving_operator_oldest_key_age_seconds"
 LOOK_EVERY_S = 0.25
 QUIET_S, QUIET_TIMEOUT_S = 3.0, 300.0
 
@@ -81,14 +80,14 @@ class World:
             if time.monotonic() > deadline:
                 raise BenchError(f"the operator still writes after {QUIET_TIMEOUT_S:.0f} s:\n{self.last_words()}")
             found = asked(self.control_plane.requests_by_operator(position))
-            if since == 0.0 or found.writes or found.events or self.operator.metric(OLDEST_KEY):
+            if since == 0.0 or found.writes or found.events or not self.operator.is_idle():
                 since, position = time.monotonic(), self.control_plane.audit_position()
             time.sleep(LOOK_EVERY_S)
 
     def wait_for_reconciles(self, count: int, timeout_s: float) -> None:
         """Until the operator has looked that often at a model since its start, and none waits."""
         deadline = time.monotonic() + timeout_s
-        while self.operator.metric(RECONCILES) < count or self.operator.metric(OLDEST_KEY):
+        while self.operator.metric(RECONCILES) < count or not self.operator.is_idle():
             if time.monotonic() > deadline:
                 raise BenchError(f"not every model was looked at after {timeout_s:.0f} s:\n{self.last_words()}")
             time.sleep(LOOK_EVERY_S)

@@ -52,6 +52,11 @@ class Metrics:
             ["kind", "why"],
             registry=registry,
         )
+        self.postponed_statuses = Gauge(
+            f"{PREFIX}_postponed_statuses",
+            "NeuronModels that make progress, told a moment later so that many small steps are one write.",
+            registry=registry,
+        )
         self.events_dropped = Counter(
             f"{PREFIX}_events_dropped_total",
             "Events that were not posted because their model had spent its allowance.",

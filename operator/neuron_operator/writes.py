@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 PATHS_LOGGED: Final = 5
-PROGRESS_EVERY: Final = timedelta(seconds=2)
+# Below the five seconds within which a status is to be true.
+PROGRESS_EVERY: Final = timedelta(seconds=4)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Writer:
     contention: Contention = field(default_factory=Contention)
     events: EventBudget = field(default_factory=EventBudget)
     _told_at: dict[Key, datetime] = field(default_factory=dict)
+    _postponed: set[Key] = field(default_factory=set)
 
     async def carry_out(self, plan: Plan, now: datetime) -> Refusal | None:
         """Adopt, apply, delete, in the plan's order; stops at the first object that is refused."""
@@ -65,11 +67,12 @@ class Writer:
         return None
 
     def seconds_until_told(self, model: Mapping[str, Any], status: Body, now: datetime) -> float:
-        """How long the status should wait: mere progress is told every two seconds, everything else at once."""
-        told_at = self._told_at.get(_at(model))
-        if told_at is None or not is_only_progress(model.get("status") or {}, status):
-            return 0.0
-        return max(0.0, (told_at + PROGRESS_EVERY - now).total_seconds())
+        """How long the status should wait: mere progress is told every few seconds, everything else at once."""
+        key, pause_s = _at(model), 0.0
+        if key in self._told_at and is_only_progress(model.get("status") or {}, status):
+            pause_s = max(0.0, (self._told_at[key] + PROGRESS_EVERY - now).total_seconds())
+        self._postpone(key, is_postponed=pause_s > 0)
+        return pause_s
 
     async def write_status(self, model: Mapping[str, Any], status: Body, now: datetime) -> None:
         self.gate.ensure_open()
@@ -101,6 +104,11 @@ class Writer:
         self.contention.forget(key)
         self.events.forget(key)
         self._told_at.pop(key, None)
+        self._postpone(key, is_postponed=False)
+
+    def _postpone(self, key: Key, *, is_postponed: bool) -> None:
+        (self._postponed.add if is_postponed else self._postponed.discard)(key)
+        self.metrics.postponed_statuses.set(len(self._postponed))
 
     async def _adopt(self, body: Body, model: NeuronModel, now: datetime) -> None:
         live = self.indices.get(body["kind"], _at(body))

@@ -320,7 +320,7 @@ def test_an_autoscaler_that_aims_at_the_deployment_is_told_until_it_aims_at_the_
 def idle_looks(operator: OperatorProcess) -> float:
     """Looks of the operator at any model within a few seconds that start when it has nothing left to do."""
     deadline = time.monotonic() + WAIT_S
-    while operator.metric("neuron_serving_operator_oldest_key_age_seconds"):
+    while not operator.is_idle():
         assert time.monotonic() < deadline, operator.log.read_text()
         time.sleep(0.05)
     before = operator.metric(RECONCILES)

@@ -110,8 +110,7 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 def wait_until_settled(operator: OperatorProcess, reconciles: int = 0) -> None:
     def is_settled() -> bool:
-        age_s = operator.metric("neuron_serving_operator_oldest_key_age_seconds")
-        return age_s == 0 and operator.metric(RECONCILES) >= reconciles
+        return operator.is_idle() and operator.metric(RECONCILES) >= reconciles
 
     wait_until(is_settled, operator.log.read_text())
 

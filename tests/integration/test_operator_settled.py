@@ -28,7 +28,7 @@ def writes_in(control_plane: ControlPlane, namespace: str) -> list[str]:
 def wait_for_reconciles(operator: OperatorProcess, count: int = 0) -> None:
     """The audit log is only worth reading once the operator has looked at every model, and has nothing left to do."""
     deadline = time.monotonic() + WAIT_S
-    while operator.metric(RECONCILES) < count or operator.metric("neuron_serving_operator_oldest_key_age_seconds"):
+    while operator.metric(RECONCILES) < count or not operator.is_idle():
         assert time.monotonic() < deadline, operator.log.read_text()
         time.sleep(0.05)
 

@@ -34,7 +34,6 @@ NAMESPACE = "stories"
 # A surge that finds no node is given up after 60 seconds and the time that a pod may take to end.
 REST_TIMEOUT_S, LOOK_S = 150.0, 0.25
 RECONCILES = "neuron_serving_operator_reconcile_duration_seconds_count"
-OLDEST = "neuron_serving_operator_oldest_key_age_seconds"
 WRITES_FOR_A_STEP, LOOKS = 40, 5
 WRONG = {"placement": {"instanceTypes": ["inf2.6xlarge"]}}
 CHILDREN = ("deployments", "services", "poddisruptionbudgets", "controllerrevisions")
@@ -105,7 +104,7 @@ class Stage:
         ]
 
     def _unrest(self) -> str:
-        if self.operator.metric(OLDEST):
+        if not self.operator.is_idle():
             return "the operator is busy"
         return "; ".join(wrong for body in self.models() if (wrong := self._wrong_with(body)))
 
@@ -305,7 +304,7 @@ class Story(RuleBasedStateMachine):
 
 def wait_for_looks(operator: OperatorProcess, count: int) -> None:
     deadline = time.monotonic() + REST_TIMEOUT_S
-    while operator.metric(RECONCILES) < count or operator.metric(OLDEST):
+    while operator.metric(RECONCILES) < count or not operator.is_idle():
         assert time.monotonic() < deadline, operator.log.read_text()[-4000:]
         time.sleep(LOOK_S)
 

@@ -198,7 +198,7 @@ async def test_mere_progress_is_told_at_intervals_and_anything_else_at_once(worl
     world.write({**service, "metadata": {**service["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
     world.now += PROGRESS_EVERY / 4
     world.cluster.calls.clear()
-    assert await world.reconciler.reconcile(KEY) == 1.5
+    assert await world.reconciler.reconcile(KEY) == 3.0
     assert world.cluster.calls == []
     world.edit({"neuronCores": 3})
     await world.reconciler.reconcile(KEY)
