@@ -158,7 +158,9 @@ def _container_failure(pod: ObservedPod, container: ObservedContainer, now: date
 def _failure_while_running(pod: ObservedPod, container: ObservedContainer, now: datetime) -> Failure | None:
     changed, started = pod.readiness_changed_at, container.running_since
     if container.is_ready:
-        holds_until = (changed or now) + HOLD
+        # The pod's readiness is older than this start where another of its containers was never ready.
+        ready_since = max((moment for moment in (changed, started) if moment is not None), default=now)
+        holds_until = ready_since + HOLD
         return _ended(pod, container, holds_until) if container.has_failed and now < holds_until else None
     was_ready_since_start = changed is not None and started is not None and changed > started
     if not container.is_init and container.is_started and was_ready_since_start:

@@ -123,8 +123,9 @@ class Stage:
             is_told = (states, told["reason"]) == (["Stalled"], "NoMatchingInstanceType")
             return "" if is_told else f"{name} is {states} because of {told['reason']}, and can't be placed"
         wanted = 0 if spec.get("suspend") else spec["replicas"]
-        if live is None or not self._is_repaired(name, live, wanted):
-            return f"{name} lacks something of its children"
+        lacking = self._lacking(name, live, wanted)
+        if live is None or lacking:
+            return f"{name} lacks {lacking}; its conditions are {body['status']['conditions']}"
         if self._is_complete(live, wanted, spec["artifact"]["uri"]):
             return "" if states == ["Ready"] else f"{name} is complete, and {states} because of {told['reason']}"
         is_told = states != ["Ready"] and told["reason"] != "Progressing" and told["message"]
@@ -138,18 +139,23 @@ class Stage:
         is_whole = found.get("replicas", 0) == len(self.pods(body["metadata"]["name"]))
         return is_current and is_whole and all(told.get(name, 0) == found.get(name, 0) for name in counts)
 
-    def _is_repaired(self, name: str, live: Body, wanted: int) -> bool:
+    def _lacking(self, name: str, live: Body | None, wanted: int) -> list[str]:
+        """What of its children is not there, or not as it should be."""
+        if live is None:
+            return ["the Deployment"]
         service, budget = self.api.find("services", name), self.api.find("poddisruptionbudgets", name)
         labels = [body["metadata"]["labels"]["app.kubernetes.io/name"] for body in self._revisions(name)]
-        return (
-            live["spec"]["replicas"] == wanted
-            and live["spec"]["progressDeadlineSeconds"] != EDITS["deployments"]["spec"]["progressDeadlineSeconds"]
-            and service is not None
-            and service["spec"]["selector"] == {"neuron-serving.dev/model": name}
-            and budget is not None
-            and budget["spec"]["maxUnavailable"] == 1
-            and "neuron-runtime" in labels
-        )
+        edited_seconds = EDITS["deployments"]["spec"]["progressDeadlineSeconds"]
+        is_there = {
+            f"{wanted} replicas": live["spec"]["replicas"] == wanted,
+            "its progress deadline": live["spec"]["progressDeadlineSeconds"] != edited_seconds,
+            "the Service": service is not None,
+            "its selector": service is None or service["spec"]["selector"] == {"neuron-serving.dev/model": name},
+            "the PodDisruptionBudget": budget is not None,
+            "its maxUnavailable": budget is None or budget["spec"]["maxUnavailable"] == 1,
+            "a revision with its label": "neuron-runtime" in labels,
+        }
+        return [what for what, holds in is_there.items() if not holds]
 
     def _revisions(self, name: str) -> list[Body]:
         return [self.api.get("controllerrevisions", found) for found in self.children(name, "controllerrevisions")]

@@ -100,6 +100,15 @@ def test_a_reason_holds_until_the_container_was_ready_for_ten_seconds(seconds: f
     assert not holds or found.holds_until == NOW + timedelta(seconds=10)
 
 
+def test_a_container_that_has_just_started_was_not_ready_for_as_long_as_its_pod_was_not() -> None:
+    """The pod's readiness last changed when it was created: another of its containers has never been ready."""
+    again = container("app", state=running("2026-01-01T00:01:00Z"), lastState=terminated(2), ready=True, started=True)
+    loading = container(state=running(), ready=False, started=False)
+    found = failure_of(pod("pod-1", loading, again, conditions=[condition("ContainersReady", "False")]), seconds=61)
+    assert found is not None
+    assert found.holds_until == NOW + timedelta(seconds=70)
+
+
 def test_a_pod_that_was_ready_and_is_not_any_more_fails_its_probe_whatever_happened_before() -> None:
     status = container(state=running(T0), lastState=terminated(2), ready=False, started=True)
     unready = condition("ContainersReady", "False", "2026-01-01T01:00:00Z")
