@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 logger = logging.getLogger(__name__)
 
 COUNT = 200
+# Four children and two statuses; on a slow machine a few models tell of their progress in between.
+MOST_WRITES = 6.1
 LEFT_ALONE_S = 30.0
 STARTED_TIMEOUT_S = 120.0
 
@@ -49,7 +51,7 @@ def test_every_model_says_that_it_serves(crowded: World) -> None:
 
 def test_a_model_costs_six_writes_three_events_and_no_read(created: Created) -> None:
     assert created.asked.reads == 0, created.asked.told
-    assert created.asked.writes <= 6 * COUNT, created.asked.told
+    assert created.asked.writes <= MOST_WRITES * COUNT, created.asked.told
     assert created.asked.events <= 3 * COUNT, created.asked.told
 
 
