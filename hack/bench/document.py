@@ -23,12 +23,13 @@ def write(results: Results, page: Path = PAGE, drawing: Path = PLOT) -> None:
     page.write_text(replaced(page.read_text(), section(results, with_plot=bool(charts))))
 
 
-def replaced(text: str, inner: str) -> str:
-    before, begin, rest = text.partition(BEGIN)
+def replaced(text: str, inner: str, opening: str = BEGIN) -> str:
+    """The page with `inner` between its marks; raises BenchError where it has none."""
+    before, begin, rest = text.partition(opening)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise BenchError(f"the page lacks its marks; it needs a line {BEGIN!r} and a line {END!r}")
-    return f"{before}{BEGIN}\n\n{inner}\n\n{END}{after}"
+        raise BenchError(f"the page lacks its marks; it needs a line {opening!r} and a line {END!r}")
+    return f"{before}{opening}\n\n{inner}\n\n{END}{after}"
 
 
 def section(results: Results, *, with_plot: bool) -> str:

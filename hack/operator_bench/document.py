@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from bench import document
+from bench.document import END
 from local_control_plane import ROOT
 from operator_bench import table
-from operator_bench.errors import BenchError
 from operator_bench.results import Results
 
 PAGE = ROOT / "docs" / "operator-benchmarks.md"
-BEGIN, END = "<!-- results: written by python -m operator_bench docs -->", "<!-- end of results -->"
+BEGIN = "<!-- results: written by python -m operator_bench docs -->"
+__all__ = ["BEGIN", "END", "PAGE", "replaced", "section", "write"]
 
 
 def write(results: Results, page: Path = PAGE) -> None:
@@ -22,8 +24,4 @@ def section(results: Results) -> str:
 
 
 def replaced(text: str, inner: str) -> str:
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise BenchError(f"the page lacks its marks; it needs a line {BEGIN!r} and a line {END!r}")
-    return f"{before}{BEGIN}\n\n{inner}\n\n{END}{after}"
+    return document.replaced(text, inner, BEGIN)

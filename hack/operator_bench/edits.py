@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from bench.errors import BenchError
 from local_control_plane.client import Client, RefusedError
-from operator_bench.errors import BenchError
 from operator_bench.fields import IDENTITY, Body, PathOfLeaf, at, has_leaf, leaves, mutated, with_leaf
 from operator_bench.models import COLLECTIONS, LABEL_MODEL
 from operator_bench.rendering import placeholders, rendered

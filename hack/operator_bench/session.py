@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 
+from bench.errors import BenchError
 from bench.findings import Finding
 from bench.runs import order_of_round
 from cluster.progress import say, step
 from local_control_plane.client import RefusedError
 from operator_bench import machine, results, table
-from operator_bench.errors import BenchError
 from operator_bench.figures import FIGURES, load
 from operator_bench.floor import create_everything
 from operator_bench.scale import Scale, Size

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from bench.errors import BenchError
 from local_control_plane.client import Client, Watch
-from operator_bench.errors import BenchError
 
 Body = dict[str, Any]
 # Of each object; nobody asks for what happened longer ago.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.errors import BenchError
 from cluster.progress import step
 from operator_bench.audit import Asked, asked, last_creation
-from operator_bench.errors import BenchError
 from operator_bench.many import for_each
 from operator_bench.models import MODELS, model, names
 from operator_bench.world import World

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psutil
 
+from bench.errors import BenchError
 from cluster.progress import step
 from local_control_plane import ROOT, ControlPlane, OperatorProcess
 from local_control_plane.client import Client, RefusedError
 from local_control_plane.nodes import create_nodes
 from operator_bench.audit import asked
-from operator_bench.errors import BenchError
 from operator_bench.models import MODELS, NAMESPACE, is_served, nodes_for
 from operator_bench.sightings import Sightings, watched
 

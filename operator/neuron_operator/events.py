@@ -69,10 +69,12 @@ def _event(model: Mapping[str, Any], told: Mapping[str, Any], kind: str, instanc
         "kind": names.KIND,
         **{name: metadata[name] for name in ("name", "namespace", "uid")},
     }
-    return event_about(regarding, told, kind, instance, now) | {"action": "Reconcile"}
+    return event_about(regarding, told, kind, "Reconcile", instance, now)
 
 
-def event_about(regarding: Mapping[str, Any], told: Mapping[str, Any], kind: str, instance: str, now: datetime) -> Body:
+def event_about(
+    regarding: Mapping[str, Any], told: Mapping[str, Any], kind: str, action: str, instance: str, now: datetime
+) -> Body:
     """An Event about any object, of a type, with a reason and a message: the same again has the same name."""
     said = desired_hash([regarding.get("uid", ""), told["reason"], told["message"]])
     return {
@@ -85,7 +87,7 @@ def event_about(regarding: Mapping[str, Any], told: Mapping[str, Any], kind: str
         "eventTime": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "type": kind,
         "reason": told["reason"],
-        "action": "Preflight",
+        "action": action,
         "note": told["message"][:LONGEST_NOTE],
         "regarding": dict(regarding),
         "reportingController": REPORTING_CONTROLLER,

@@ -50,7 +50,6 @@ LABEL_ARCH: Final = "kubernetes.io/arch"
 LABEL_OS: Final = "kubernetes.io/os"
 LABEL_HOSTNAME: Final = "kubernetes.io/hostname"
 LABEL_ZONE: Final = "topology.kubernetes.io/zone"
-LABEL_TEMPLATE_HASH: Final = "pod-template-hash"
 LABEL_AUTOMANAGED: Final = "kube-aggregator.kubernetes.io/automanaged"
 
 CONTAINER_RUNTIME: Final = "runtime"

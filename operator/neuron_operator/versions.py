@@ -163,10 +163,8 @@ def cause_of(model: NeuronModel, status: Any) -> str:
         told = NeuronModelStatus.model_validate(status or {})
     except ValidationError:
         told = NeuronModelStatus()
-    failure, reasons = (
-        told.last_failure,
-        [found.reason for found in told.conditions if found.type == ConditionType.READY],
-    )
+    failure = told.last_failure
+    reasons = [found.reason for found in told.conditions if found.type == ConditionType.READY]
     if failure is None or failure.reason not in reasons:
         return f"no progress for {model.spec.rollout.progress_deadline_seconds} seconds"
     where = f" (pod {failure.pod})" if failure.pod else ""

@@ -13,12 +13,13 @@ from fakes.watched_cluster import WatchedCluster
 from neuron_operator.changes import desired_hash
 from neuron_operator.cluster import Ref
 from neuron_operator.indices import CHILD_KINDS, trimmed
-from neuron_operator.names import ANNOTATION_CORE_USAGE, KIND, LABEL_TEMPLATE_HASH
+from neuron_operator.names import ANNOTATION_CORE_USAGE, KIND
 from neuron_operator.observe import ObservedNode, observe_node
 from neuron_operator.plan import controller_of
 from observed import condition, container, node, terminated
 from rollout_world import NAMESPACE, RolloutWorld, is_ending, is_ready
 
+LABEL_TEMPLATE_HASH = "pod-template-hash"
 NOT_FOUND = json.dumps({"reason": "ArtifactNotFound", "message": "no such bundle", "hint": "Correct the address."})
 # In the address of an artifact that no pod can fetch.
 MISSING = "missing"

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from fakes.cluster import Body
-from fakes.controllers import Controllers
+from fakes.controllers import LABEL_TEMPLATE_HASH, Controllers
 from fakes.watched_cluster import WatchedCluster
 from neuron_operator.api import NeuronModel
 from neuron_operator.api.conditions import Reason
 from neuron_operator.errors import InvalidSpecError
 from neuron_operator.indices import CHILD_KINDS
-from neuron_operator.names import LABEL_MODEL, LABEL_TEMPLATE_HASH, RESOURCE_NEURONCORE
+from neuron_operator.names import LABEL_MODEL, RESOURCE_NEURONCORE
 from neuron_operator.plan import controller_of
 from rollout_world import NAMESPACE, is_ready
 

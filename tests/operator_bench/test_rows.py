@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import BenchError
 from bench.findings import Finding, Target
 from operator_bench import document, results, table
-from operator_bench.errors import BenchError
 from operator_bench.figures import FIGURES, load
 from operator_bench.peers import OF_ANY_SIZE, PEERS, beside
 from operator_bench.quantiles import percentile

@@ -3,9 +3,9 @@
 import signal
 import time
 
+from bench.errors import BenchError
 from bench.findings import Finding, Target
 from cluster.progress import step
-from operator_bench.errors import BenchError
 from operator_bench.models import COLLECTIONS, MODELS, model
 from operator_bench.sightings import watched
 from operator_bench.story import Story

@@ -167,9 +167,8 @@ class PreflightWatch:
 def _event(finding: Finding, regarding: Mapping[str, Any], instance: str, now: datetime) -> Body:
     has_failed = finding.outcome is Outcome.FAILED
     told = {"reason": f"{finding.check}{'Failed' if has_failed else 'Passed'}", "message": finding.message}
-    return event_about(
-        regarding, told, "Warning" if has_failed and not finding.check.is_advice else "Normal", instance, now
-    )
+    kind = "Warning" if has_failed and not finding.check.is_advice else "Normal"
+    return event_about(regarding, told, kind, "Preflight", instance, now)
 
 
 def _identity(body: Body) -> Body:
