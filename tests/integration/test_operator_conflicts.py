@@ -267,16 +267,29 @@ def wait_for_a_look(operator: OperatorProcess, since: float) -> None:
         time.sleep(0.05)
 
 
+def touched_until_told(operator: OperatorProcess, api: Api) -> Body:
+    """Something else of the Deployment changes until the model tells of the conflict.
+
+    One look may see several changes, so no number of them is sure to be enough; that there are no more repairs than
+    there may be is for the caller to count.
+    """
+    deadline = time.monotonic() + WAIT_S
+    turn = 0
+    while not is_told(told := api.get("neuronmodels", "sentiment")):
+        assert time.monotonic() < deadline, told["status"]
+        turn += 1
+        looks = operator.metric(RECONCILES)
+        api.merge("deployments", "sentiment", {"metadata": {"annotations": {"note": f"something else {turn}"}}})
+        wait_for_a_look(operator, looks)
+    return told
+
+
 @pytest.mark.usefixtures("mirror")
 def test_what_admission_rewrites_is_given_up_and_the_object_can_still_be_written(
     api_server: ControlPlane, operator: OperatorProcess, api: Api
 ) -> None:
     settled(api, model())
-    for turn in range(REPAIRS + 2):
-        looks = operator.metric(RECONCILES)
-        api.merge("deployments", "sentiment", {"metadata": {"annotations": {"note": f"something else {turn}"}}})
-        wait_for_a_look(operator, looks)
-    told = api.wait_for("neuronmodels", "sentiment", is_told)
+    told = touched_until_told(operator, api)
     words = f"Admission (a webhook or policy) changes {IMAGE.path} of Deployment sentiment"
     assert condition(told, "ChildConflict")["message"].startswith(words)
     api.merge("deployments", "sentiment", OTHER_FIELD)

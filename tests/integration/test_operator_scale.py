@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 COUNT = 200
 # Four children and two statuses; on a slow machine a few models tell of their progress in between.
 MOST_WRITES = 6.1
+# What the operator may take with five times as many models (docs/operator-benchmarks.md).
+MOST_MIB = 130
 LEFT_ALONE_S = 30.0
 STARTED_TIMEOUT_S = 120.0
 
@@ -53,6 +55,11 @@ def test_a_model_costs_six_writes_three_events_and_no_read(created: Created) -> 
     assert created.asked.reads == 0, created.asked.told
     assert created.asked.writes <= MOST_WRITES * COUNT, created.asked.told
     assert created.asked.events <= 3 * COUNT, created.asked.told
+
+
+@pytest.mark.usefixtures("created")
+def test_the_operator_stays_small(crowded: World) -> None:
+    assert crowded.operator.rss_mib() <= MOST_MIB
 
 
 @pytest.mark.usefixtures("created")

@@ -1,4 +1,4 @@
-"""A settled cluster sees no write at all, also across a restart; the process itself starts, ends and stays small."""
+"""A settled cluster sees no write at all, also across a restart; the process itself starts and ends."""
 
 import time
 
@@ -69,9 +69,8 @@ def test_a_change_that_is_none_writes_nothing(api_server: ControlPlane, operator
     assert writes_in(api_server, api.namespace) == before
 
 
-def test_the_process_ends_soon_after_sigterm_and_is_small(operator: OperatorProcess, api: Api) -> None:
+def test_the_process_ends_soon_after_sigterm(operator: OperatorProcess, api: Api) -> None:
     settled(api, model())
-    assert operator.rss_mib() <= 100
     took_s = operator.stop()
     operator.start()
     assert took_s < KOPFS_END_S
