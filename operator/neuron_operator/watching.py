@@ -20,7 +20,7 @@ import kopf
 from kopf._cogs.clients import errors as kopf_errors
 from kopf._cogs.clients import watching as kopf_watching
 
-from neuron_operator.access import Access, serves_models
+from neuron_operator.access import LONGEST_PAUSE_S, Access, serves_models
 from neuron_operator.cluster import RESOURCES, ApiCluster
 from neuron_operator.errors import ApiError, ForbiddenError
 from neuron_operator.handlers import Feed
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 POLL_CRD_S: Final = 1.0
 LONGEST_END_S: Final = 10.0
-LONGEST_PAUSE_S: Final = 30.0
 # A watch that lived this long before it failed starts again at once, like one that never failed.
 GOOD_WATCH_S: Final = 60.0
 # A service account's token lives for an hour; logging in again this often costs one read of a file.

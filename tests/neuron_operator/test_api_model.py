@@ -23,11 +23,9 @@ def problems_of(body: dict[str, Any], *, strict: bool = True) -> list[str]:
 
 def test_metadata_that_matters_is_read() -> None:
     body = model_body(namespace="shop")
-    body["metadata"] |= {"generation": 7, "deletionTimestamp": "2026-01-01T00:00:00Z", "managedFields": [{"a": 1}]}
+    body["metadata"] |= {"generation": 7, "managedFields": [{"a": 1}]}
     found = NeuronModel.parse(body)
     assert (found.name, found.namespace, found.metadata.generation) == ("sentiment", "shop", 7)
-    assert found.is_being_deleted
-    assert not model().is_being_deleted
 
 
 def test_every_problem_is_told_at_once_with_its_path() -> None:

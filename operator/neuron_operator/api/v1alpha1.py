@@ -308,7 +308,6 @@ class ObjectMeta(ApiModel):
     namespace: str = "default"
     uid: str = ""
     generation: int = 0
-    deletion_timestamp: str | None = None
 
 
 class NeuronModel(ApiModel):
@@ -322,10 +321,6 @@ class NeuronModel(ApiModel):
     @property
     def namespace(self) -> str:
         return self.metadata.namespace
-
-    @property
-    def is_being_deleted(self) -> bool:
-        return self.metadata.deletion_timestamp is not None
 
     @classmethod
     def parse(cls, body: Mapping[str, Any], *, strict: bool = False) -> Self:
