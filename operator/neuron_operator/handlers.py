@@ -7,7 +7,7 @@ worker never decides on half of the cluster, nor on half of a namespace that may
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from neuron_operator.canary import Canary
 from neuron_operator.first_lists import FirstLists
@@ -19,7 +19,10 @@ from neuron_operator.scope import EVERYWHERE, LEASE, NODE, Scope, Stream
 from neuron_operator.workqueue import WorkQueue
 
 # What models run on and beside, and nobody's in particular.
-SURROUNDINGS = (NODE, API_SERVICE)
+SURROUNDINGS: Final = (NODE, API_SERVICE)
+# A pod that starts is told of by scheduler, kubelet and controllers, some ten times within a second. One look at a few
+# of them costs what a look at each would.
+BURST_S: Final = 0.1
 
 
 class Feed:
@@ -47,7 +50,8 @@ class Feed:
         known = self._indices.get(kind, key_of(body))
         concerned = model_keys(kind, known) if known is not None else set()
         if self._indices.put(kind, body):
-            self._wake(kind, concerned | model_keys(kind, body))
+            in_s = BURST_S if comes_in_bursts(kind, known, self._indices.get(kind, key_of(body))) else 0.0
+            self._wake(kind, concerned | model_keys(kind, body), in_s)
 
     def forget(self, kind: str, body: Mapping[str, Any]) -> None:
         if kind == LEASE:
@@ -108,7 +112,7 @@ class Feed:
             for key in self._held.pop(namespace):
                 self._queue.add(key)
 
-    def _wake(self, kind: str, keys: set[Key]) -> None:
+    def _wake(self, kind: str, keys: set[Key], in_s: float = 0.0) -> None:
         if kind in (NODE, "Pod"):
             self._nodes.changed()
         if kind in SURROUNDINGS:
@@ -116,7 +120,22 @@ class Feed:
         for key in keys if kind not in SURROUNDINGS else ():
             # Most autoscalers of a cluster scale what is not ours.
             if (kind != HPA or self._indices.get(KIND, key) is not None) and not self.holds(key):
-                self._queue.add(key)
+                if in_s:
+                    self._queue.add_soon(key, in_s)
+                else:
+                    self._queue.add(key)
+
+
+def comes_in_bursts(kind: str, known: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
+    """Whether others like it are about to follow: a pod, or the status of a Deployment, but no edit of one."""
+    if kind != "Deployment" or known is None or now is None:
+        return kind == "Pod"
+    return _as_intended(known) == _as_intended(now)
+
+
+def _as_intended(deployment: Mapping[str, Any]) -> list[Any]:
+    metadata = deployment["metadata"]
+    return [deployment.get("spec"), {name: value for name, value in metadata.items() if name != "resourceVersion"}]
 
 
 def _now() -> float:

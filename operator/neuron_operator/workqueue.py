@@ -103,6 +103,7 @@ class WorkQueue(Generic[Key]):
     _busy: dict[Key, float] = field(default_factory=dict)
     _again: set[Key] = field(default_factory=set)
     _timers: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
+    _soon: set[Key] = field(default_factory=set)
     _attempts: dict[Key, int] = field(default_factory=dict)
     _held_until: dict[Key, float] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -129,6 +130,11 @@ class WorkQueue(Generic[Key]):
             planned.cancel()
         self._timers[key] = loop.call_at(due, self._ripen, key)
 
+    def add_soon(self, key: Key, delay_s: float) -> None:
+        """To be looked at with whatever else is added until then; counted as waiting meanwhile."""
+        self._soon.add(key)
+        self.add_after(key, delay_s)
+
     def retry(self, key: Key, at_least_s: float = 0.0, first_s: float = FIRST_RETRY_S) -> float:
         """Back later, ever later as long as it keeps failing, not before `at_least_s`; returns the delay.
 
@@ -152,6 +158,10 @@ class WorkQueue(Generic[Key]):
             await self._changed.wait()
         key, arrived_at = self._waiting.pop()
         self._busy[key] = arrived_at
+        if key in self._soon:
+            # This look sees it all. Whatever else the timer was for, the look says itself when there is to be another.
+            self._soon.discard(key)
+            self._timers.pop(key).cancel()
         return key
 
     def done(self, key: Key) -> None:
@@ -162,7 +172,7 @@ class WorkQueue(Generic[Key]):
 
     @property
     def depth(self) -> int:
-        return len(self._waiting) + len(self._again)
+        return len(self._waiting) + len(self._again) + sum(key not in self._waiting for key in self._soon)
 
     def oldest_age_s(self) -> float:
         """Since when the oldest key waits or is being worked on; 0 when there is none."""
@@ -176,9 +186,11 @@ class WorkQueue(Generic[Key]):
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        self._soon.clear()
 
     def _ripen(self, key: Key) -> None:
         self._timers.pop(key, None)
+        self._soon.discard(key)
         self.add(key)
 
 

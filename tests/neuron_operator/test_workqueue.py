@@ -54,6 +54,39 @@ async def test_of_several_later_times_the_earliest_counts() -> None:
     queue.close()
 
 
+async def test_what_is_added_soon_counts_as_waiting_and_comes_once() -> None:
+    queue = WorkQueue[Key]()
+    queue.add_soon(A, 0.01)
+    queue.add_soon(A, 0.02)
+    assert queue.depth == 1
+    assert await asyncio.wait_for(queue.take(), 60) == A
+    assert queue.depth == 0
+    queue.done(A)
+    assert queue.depth == 0
+
+
+async def test_a_look_that_comes_first_is_the_one_that_was_due_soon() -> None:
+    queue = WorkQueue[Key]()
+    queue.add_soon(A, 0.01)
+    queue.add(A)
+    assert queue.depth == 1
+    assert await queue.take() == A
+    queue.done(A)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.take(), 0.05)
+
+
+async def test_what_is_added_soon_during_a_look_comes_after_it() -> None:
+    queue = WorkQueue[Key]()
+    queue.add(A)
+    await queue.take()
+    queue.add_soon(A, 0.01)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.take(), 0.05)
+    queue.done(A)
+    assert await asyncio.wait_for(queue.take(), 60) == A
+
+
 @pytest.mark.parametrize(
     ("attempt", "chance", "seconds"),
     [
