@@ -12,7 +12,7 @@ Sense = Literal["at least", "at most"]
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A bound from the issue's table of figures."""
+    """A bound on what is measured."""
 
     sense: Sense
     value: float
