@@ -33,6 +33,8 @@ class Turns:
         self._waiting: dict[Key, Standing] = {}
         self._seen: set[Key] = set()
         self._beginning: Key | None = None
+        # Found at the last look at all models: as long as one of these still is in the way, nobody else need be asked.
+        self._in_the_way: list[Key] = []
 
     @contextmanager
     def turn_of(self, key: Key, indices: Indices) -> Iterator[bool]:
@@ -73,24 +75,34 @@ class Turns:
 
     def _may_begin(self, key: Key, indices: Indices) -> bool:
         standing = self._waiting.get(key)
-        is_called = standing == "comes-itself" or (standing == "called" and key == self._next)
-        return is_called and self._is_free(key, indices)
+        if standing is None or not self._is_free(key, indices):
+            return False
+        return standing == "comes-itself" or key == self._next
 
     @property
-    def _next(self) -> Key | None:
-        return min((key for key, standing in self._waiting.items() if standing == "called"), default=None)
+    def _next(self) -> Key:
+        return min(key for key, standing in self._waiting.items() if standing == "called")
 
     def _call_next(self, indices: Indices) -> None:
-        following = self._next
-        if following is not None and self._is_free(following, indices):
-            self._wake(following)
+        if "called" in self._waiting.values() and self._is_free(None, indices):
+            self._wake(self._next)
 
-    def _is_free(self, key: Key, indices: Indices) -> bool:
-        """Whether no other model upgrades or is about to, and each was looked at, so that the order is known."""
-        if self._beginning is not None and self._beginning != key:
+    def _is_free(self, key: Key | None, indices: Indices) -> bool:
+        """Whether no model upgrades, no other is about to, and each was looked at, so that the order is known."""
+        if self._beginning not in (None, key):
             return False
-        others = (at for model in indices.every(KIND) if _is_automatic(model) and (at := key_of(model)) != key)
-        return all(other in self._seen and not _is_marked(indices.get("Deployment", other)) for other in others)
+        while self._in_the_way:
+            if self._is_in_the_way(indices.get(KIND, self._in_the_way[-1]), indices):
+                return False
+            self._in_the_way.pop()
+        self._in_the_way = [key_of(model) for model in indices.every(KIND) if self._is_in_the_way(model, indices)]
+        return not self._in_the_way
+
+    def _is_in_the_way(self, model: Body | None, indices: Indices) -> bool:
+        if model is None or not _is_automatic(model):
+            return False
+        at = key_of(model)
+        return at not in self._seen or _is_marked(indices.get("Deployment", at))
 
 
 def _is_marked(deployment: Body | None) -> bool:
