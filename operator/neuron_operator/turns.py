@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from neuron_operator.errors import UnreachableError
 from neuron_operator.indices import Indices, Key, key_of
 from neuron_operator.names import ANNOTATION_UPGRADE, KIND
 from neuron_operator.plan import Plan
@@ -33,6 +34,8 @@ class Turns:
         self._waiting: dict[Key, Standing] = {}
         self._seen: set[Key] = set()
         self._beginning: Key | None = None
+        # No answer came to what its upgrade began with: perhaps it was carried out, and no watch has told yet.
+        self._in_doubt: Key | None = None
         # Found at the last look at all models: as long as one of these still is in the way, nobody else need be asked.
         self._in_the_way: list[Key] = []
 
@@ -45,6 +48,11 @@ class Turns:
             self._beginning, self._waiting[key] = key, "comes-itself"
         try:
             yield may_begin
+        except UnreachableError:
+            self._in_doubt = key if may_begin else self._in_doubt
+            raise
+        else:
+            self._end_doubt(key)
         finally:
             self._seen.add(key)
             if may_begin:
@@ -67,6 +75,7 @@ class Turns:
         """The model is gone, and its upgrade with it."""
         self._seen.discard(key)
         self._waiting.pop(key, None)
+        self._end_doubt(key)
         self._call_next(indices)
 
     @property
@@ -89,7 +98,7 @@ class Turns:
 
     def _is_free(self, key: Key | None, indices: Indices) -> bool:
         """Whether no model upgrades, no other is about to, and each was looked at, so that the order is known."""
-        if self._beginning not in (None, key):
+        if {self._beginning, self._in_doubt} - {None, key}:
             return False
         while self._in_the_way:
             if self._is_in_the_way(indices.get(KIND, self._in_the_way[-1]), indices):
@@ -97,6 +106,10 @@ class Turns:
             self._in_the_way.pop()
         self._in_the_way = [key_of(model) for model in indices.every(KIND) if self._is_in_the_way(model, indices)]
         return not self._in_the_way
+
+    def _end_doubt(self, key: Key) -> None:
+        if self._in_doubt == key:
+            self._in_doubt = None
 
     def _is_in_the_way(self, model: Body | None, indices: Indices) -> bool:
         if model is None or not _is_automatic(model):

@@ -180,19 +180,48 @@ async def test_nobody_begins_before_every_model_was_looked_at() -> None:
     assert world.image("one") == NEW
 
 
-@pytest.mark.parametrize("failure", [errors.UnreachableError("down"), errors.RejectedError("policy", 422)])
-async def test_an_upgrade_that_cannot_be_written_is_no_loop_and_tried_again(failure: errors.ApiError) -> None:
+async def test_an_upgrade_that_is_refused_is_no_loop_and_tried_again() -> None:
     world = await settled("one", "two")
     world.restart(release=2)
     await world.reconcile("one", "two")
     world.called.clear()
-    world.cluster.failures["apply", "Deployment"] = failure
-    with contextlib.suppress(errors.UnreachableError):
-        await world.reconcile("one")
+    world.cluster.failures["apply", "Deployment"] = errors.RejectedError("policy", 422)
+    await world.reconcile("one")
     assert [key.name for key in world.called] == ["two"], "the other may begin meanwhile"
     world.called.clear()
     await world.reconcile("one")
     assert world.images() == {"one": NEW, "two": OLD}
+
+
+async def test_an_upgrade_that_may_have_been_written_keeps_its_turn_until_that_is_known() -> None:
+    """As when an API server goes away with the answer and with the watch."""
+    world = await settled("one", "two")
+    world.restart(release=2)
+    await world.reconcile("one", "two")
+    world.called.clear()
+    for failure in (errors.UnreachableError("the answer is lost"), errors.ConflictError("the watch lags", 409)):
+        world.cluster.failures["apply", "Deployment"] = failure
+        with contextlib.suppress(errors.ApiError):
+            await world.reconcile("one")
+        await world.reconcile("two")
+        assert (world.called, set(world.images().values())) == ([], {OLD})
+    await world.reconcile("one")
+    assert world.images() == {"one": NEW, "two": OLD}
+    await world.completes("one")
+    assert world.image("two") == NEW
+
+
+async def test_a_model_that_is_deleted_when_its_upgrade_may_have_been_written_lets_the_next_one_begin() -> None:
+    world = await settled("one", "two")
+    world.restart(release=2)
+    await world.reconcile("one", "two")
+    world.cluster.failures["apply", "Deployment"] = errors.UnreachableError("the answer is lost")
+    with contextlib.suppress(errors.UnreachableError):
+        await world.reconcile("one")
+    world.remove("one")
+    world.called.clear()
+    await world.reconciler.reconcile(Key("shop", "one"))
+    assert [key.name for key in world.called] == ["two"]
 
 
 async def test_going_back_to_an_earlier_spec_finds_the_template_that_ran_then() -> None:
