@@ -112,7 +112,9 @@ class Writer:
 
     async def _adopt(self, body: Body, model: NeuronModel, now: datetime) -> None:
         live = self.indices.get(body["kind"], _at(body))
-        assert live is not None, "only what exists is adopted"
+        owner = controller_of(live) if live is not None else None
+        if live is None or (owner is not None and not is_owner(owner, model)):
+            raise errors.ConflictError(f"{body['kind']} {body['metadata']['name']} is gone or taken by now")
         change = await self._spared(Change(body, live, (PATH_OWNERS,)), model, now)
         if change is None:
             return

@@ -94,6 +94,21 @@ async def test_what_has_changed_is_not_deleted_before_it_was_looked_at_again(wor
     assert DEPLOYMENT in world.cluster.objects
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_what_is_gone_or_somebody_elses_by_now_is_not_adopted(world: World, is_gone: bool) -> None:
+    metadata = world.cluster.objects[DEPLOYMENT]["metadata"]
+    world.write({"metadata": {**metadata, "ownerReferences": []}}, is_told=True)
+    plan = world.plan(replicas=1)
+    assert [body["kind"] for body in plan.adopt] == ["Deployment"]
+    somebody = {"apiVersion": "v1", "kind": "Application", "name": "somebody", "uid": "else", "controller": True}
+    world.write({"metadata": {**metadata, "ownerReferences": [somebody]}}, is_told=True)
+    if is_gone:
+        world.indices.drop("Deployment", world.cluster.objects.pop(DEPLOYMENT))
+    with pytest.raises(errors.ConflictError):
+        await world.carry_out(plan)
+    assert world.cluster.calls == []
+
+
 async def test_behind_a_closed_gate_nothing_is_sent(world: World) -> None:
     plan = world.plan(replicas=3)
     world.gate.close()
