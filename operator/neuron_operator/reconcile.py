@@ -16,7 +16,7 @@ from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.observe import observe_deployment, observe_pods
 from neuron_operator.placement import Placement
-from neuron_operator.plan import Body, Plan, Refusal
+from neuron_operator.plan import Body, Plan, Refusal, without_its_version
 from neuron_operator.planning import known_of, plan_on
 from neuron_operator.reasons import Failure, find_failure
 from neuron_operator.settings import Settings
@@ -46,6 +46,8 @@ class Reconciler:
             known = known_of(self.indices, key, body, has_turn=has_turn)
             plan = await plan_on(self.nodes, key, known, self.settings, self.clock)
             refused = await self.writer.carry_out(plan, self.clock())
+            if refused is not None:
+                await self._keep_running(key, body, plan)
             refusal = plan.refusal or refused
             self.turns.settle(key, plan, is_refused=refusal is not None)
         situation = self._observe(key, body, plan, refusal)
@@ -55,6 +57,12 @@ class Reconciler:
             situation = replace(situation, failure=await self._find_failure(situation, plan.placement))
         looks = (await self._tell(situation), seconds_until_next_look(situation, self.clock()))
         return min((look_s for look_s in looks if look_s), default=None)
+
+    async def _keep_running(self, key: Key, body: Body, refused: Plan) -> None:
+        """What runs is scaled and repaired also while a newer version can't be written."""
+        kept = without_its_version(known_of(self.indices, key, body, has_turn=False), refused)
+        if kept is not None:
+            await self.writer.carry_out(kept, self.clock())
 
     def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:
         live, scaling = self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)

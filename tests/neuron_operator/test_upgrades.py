@@ -193,6 +193,20 @@ async def test_an_upgrade_that_is_refused_is_no_loop_and_tried_again() -> None:
     assert world.images() == {"one": NEW, "two": OLD}
 
 
+@pytest.mark.parametrize("kind", ["ControllerRevision", "Deployment"])
+async def test_a_model_whose_upgrade_is_refused_is_scaled_all_the_same(kind: str) -> None:
+    world = await settled("one")
+    world.restart(release=2)
+    await world.reconcile("one")
+    world.edit("one", replicas=3)
+    world.cluster.failures["apply", kind] = errors.ForbiddenError("exceeded quota: objects", 403)
+    await world.reconcile("one")
+    assert (world.image("one"), world.deployment("one")["spec"]["replicas"]) == (OLD, 3)
+    assert world.condition("one")["reason"] == "QuotaExceeded"
+    await world.completes("one")
+    assert world.image("one") == NEW
+
+
 async def test_an_upgrade_that_may_have_been_written_keeps_its_turn_until_that_is_known() -> None:
     """As when an API server goes away with the answer and with the watch."""
     world = await settled("one", "two")
