@@ -23,6 +23,7 @@ LABEL_TEMPLATE_HASH = "pod-template-hash"
 NOT_FOUND = json.dumps({"reason": "ArtifactNotFound", "message": "no such bundle", "hint": "Correct the address."})
 # In the address of an artifact that no pod can fetch.
 MISSING = "missing"
+QUOTA = 'pods "{name}-{number}" is forbidden: exceeded quota: pods, requested: pods=1, used: {used}, limited: {limit}'
 
 
 @dataclass
@@ -40,7 +41,10 @@ class Progress:
 class Controllers(RolloutWorld):
     api: WatchedCluster = field(default_factory=WatchedCluster)
     cordoned: set[int] = field(default_factory=set)
+    # How many pods the namespace may hold, those of others counted.
+    quota: int | None = None
     _progress: dict[str, Progress] = field(default_factory=dict)
+    _refused: dict[str, Body] = field(default_factory=dict)
 
     def _deployment(self, name: str) -> Body | None:
         return self.api.find("Deployment", NAMESPACE, name)
@@ -70,7 +74,11 @@ class Controllers(RolloutWorld):
         for pod in super().of(name):
             if not _owner_uid(pod):
                 pod["metadata"]["ownerReferences"] = _owners(live)
+        refused = self._refused.pop(name, None)
         super().control(name)
+        if refused is not None and name in self._refused:
+            # A ReplicaSet that fails on tells what it failed of at first.
+            self._refused[name] = refused
         self._scale_down(name, live)
         self._report(name, live)
 
@@ -100,7 +108,8 @@ class Controllers(RolloutWorld):
             "conditions": [
                 condition("Progressing", "False", progress.since, reason="ProgressDeadlineExceeded")
                 if progress.is_late
-                else condition("Progressing", "True", progress.since, reason="Fine")
+                else condition("Progressing", "True", progress.since, reason="Fine"),
+                *([self._refused[name]] if name in self._refused else []),
             ],
         }
         self.api.put({**live, "status": status})
@@ -171,6 +180,12 @@ class Controllers(RolloutWorld):
         }
 
     def _create(self, owner: str, template: Body, labels: Body) -> None:
+        used = sum(pod["status"]["phase"] != "Failed" for pod in self.pods.values())
+        if self.quota is not None and used >= self.quota:
+            message = QUOTA.format(name=owner, number=self._count + 1, used=used, limit=self.quota)
+            failed = condition("ReplicaFailure", "True", self.now.isoformat(), reason="FailedCreate", message=message)
+            self._refused[owner] = failed
+            return
         super()._create(owner, template, labels)
         pod, live = self.pods[f"{owner}-{self._count}"], self._deployment(owner)
         pod["metadata"]["creationTimestamp"] = self.now.isoformat()

@@ -14,19 +14,20 @@ from fakes.watched_cluster import WatchedCluster
 from neuron_operator.errors import OperatorError
 from neuron_operator.gate import Gate
 from neuron_operator.handlers import Feed
-from neuron_operator.indices import CHILD_KINDS, Indices, Key, Listing
+from neuron_operator.indices import CHILD_KINDS, HPA, Indices, Key, Listing
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LABEL_MODEL
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.settings import Settings
 from neuron_operator.status import is_new
+from neuron_operator.turns import Turns
 from neuron_operator.workers import work
 from neuron_operator.workqueue import WorkQueue
 from neuron_operator.writes import Writer
 
 LABELED = (*CHILD_KINDS, "Pod")
-WATCHED = (KIND, *LABELED, "Node")
+WATCHED = (KIND, *LABELED, "Node", HPA)
 WORKERS = 2
 
 
@@ -56,7 +57,8 @@ class OperatorInMemory:
         nodes = NodeWatch(self.cluster, self.indices, self.queue)
         self._feed, metrics = Feed(self.indices, self.queue, nodes), Metrics(CollectorRegistry())
         writer = Writer(self.cluster, self.indices, gate, metrics)
-        self._reconciler = Reconciler(self.indices, writer, nodes, self.settings, self.clock)
+        turns = Turns(self.queue.add)
+        self._reconciler = Reconciler(self.indices, writer, nodes, self.settings, self.clock, turns)
         self.cluster.told = self._hear
         for kind in WATCHED:
             self._relist(kind)

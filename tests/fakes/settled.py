@@ -3,21 +3,36 @@ the code that brings them there."""
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fakes.cluster import Body
 from fakes.controllers import LABEL_TEMPLATE_HASH, Controllers
+from fakes.versions_seen import asked_by, note
 from fakes.watched_cluster import WatchedCluster
 from neuron_operator.api import NeuronModel
 from neuron_operator.api.conditions import Reason
+from neuron_operator.changes import desired_hash
 from neuron_operator.errors import InvalidSpecError
-from neuron_operator.indices import CHILD_KINDS
-from neuron_operator.names import LABEL_MODEL, RESOURCE_NEURONCORE
+from neuron_operator.indices import CHILD_KINDS, HPA
+from neuron_operator.names import (
+    ANNOTATION_COMPLETE,
+    ANNOTATION_GIVEN_UP,
+    ANNOTATION_UPGRADE,
+    KIND,
+    LABEL_MODEL,
+    RESOURCE_NEURONCORE,
+)
 from neuron_operator.plan import controller_of
+from neuron_operator.revisions import revision_of
 from rollout_world import NAMESPACE, is_ready
 
 WRONG_TYPE = "inf2.6xlarge"
+RELEASES = (1, 2, 3)
 READY = {"Serving", "Suspended", "ScaledToZero"}
+# What is said before the pods are looked at, and what they say before anything is said of those that are missing.
+PLANNED = {"RolledBack", "RolloutWouldLoseCores", "NoMatchingInstanceType"}
+OF_PODS = {"ArtifactNotFound", "CrashLoop"}
 KSTATUS = {"Ready", "Reconciling", "Stalled"}
 
 
@@ -33,46 +48,146 @@ def is_readable(body: Body) -> bool:
     return True
 
 
-def reason_of(body: Body) -> str:
-    """Of Ready; empty while there is none."""
+def ready_of(body: Body) -> Body:
+    """The condition; empty while there is none."""
     conditions = body.get("status", {}).get("conditions", ())
-    return next((str(condition["reason"]) for condition in conditions if condition["type"] == "Ready"), "")
+    return next((condition for condition in conditions if condition["type"] == "Ready"), {})
 
 
-def check_model(body: Body, api: WatchedCluster, controllers: Controllers, edited: Collection[str] = ()) -> None:
-    """`edited` are the models whose template may be one that somebody edited by hand."""
-    name = body["metadata"]["name"]
-    states, reason = check_status(body)
-    if not is_readable(body):
-        assert (states, reason) == ({"Stalled"}, "InvalidSpec"), name
-        return
-    foreign = [child for kind in CHILD_KINDS for child in api.every(kind) if _is_in_the_way(child, body)]
-    if foreign:
-        assert (states, reason) in (({"Stalled"}, "NameConflict"), ({"Stalled"}, "NoMatchingInstanceType")), name
-        return
-    live = api.find("Deployment", NAMESPACE, name)
-    is_refused = WRONG_TYPE in body["spec"]["placement"]["instanceTypes"]
-    if live is not None or not is_refused:
-        check_children(body, api, is_edited=name in edited)
-    if is_refused:
-        assert (states, reason) == ({"Stalled"}, "NoMatchingInstanceType"), (name, states, reason)
-    elif desired_replicas(body) == 0:
-        expected = "Suspended" if body["spec"].get("suspend") else "ScaledToZero"
-        assert (states, reason) == ({"Ready"}, expected), (name, states, reason)
-    elif is_complete(body, live, controllers):
-        assert (states, reason) == ({"Ready"}, "Serving"), (name, states, reason)
-    else:
+@dataclass(frozen=True)
+class Settled:
+    """The cluster at rest, under an operator of that release. `edited` are the models whose template may be one that
+    somebody edited by hand."""
+
+    api: WatchedCluster
+    controllers: Controllers
+    release: int = 1
+    edited: Collection[str] = ()
+
+    def check_model(self, body: Body) -> None:
+        name, api = body["metadata"]["name"], self.api
+        states, reason = check_status(body, is_autoscaled=self._is_autoscaled(name))
+        if not is_readable(body):
+            assert (states, reason) == ({"Stalled"}, "InvalidSpec"), name
+            return
+        live = api.find("Deployment", NAMESPACE, name)
+        is_refused = WRONG_TYPE in body["spec"]["placement"]["instanceTypes"]
+        foreign = [child for kind in CHILD_KINDS for child in api.every(kind) if _is_in_the_way(child, body)]
+        is_short = reason == "QuotaExceeded" and self.may_be_refused(body)
+        if foreign and not is_short:
+            assert (states, reason) in (({"Stalled"}, "NameConflict"), ({"Stalled"}, "NoMatchingInstanceType")), name
+            return
+        if self.may_be_refused(body) and not is_refused:
+            assert (states, reason) == ({"Reconciling"}, "QuotaExceeded") or reason in PLANNED, (name, states, reason)
+            self._check_scaled(body, live)
+            return
+        if live is not None or not is_refused:
+            check_children(body, api, is_edited=name in self.edited)
+            check_notes(body, api)
+        if is_refused:
+            assert (states, reason) == ({"Stalled"}, "NoMatchingInstanceType"), (name, states, reason)
+        elif note(live, ANNOTATION_GIVEN_UP):
+            assert (states, reason) == ({"Stalled"}, "RolledBack"), (name, states, reason)
+        elif desired_replicas(body) == 0:
+            expected = "Suspended" if body["spec"].get("suspend") else "ScaledToZero"
+            assert (states, reason) == ({"Ready"}, expected), (name, states, reason)
+        elif is_complete(body, live, self.controllers):
+            assert (states, reason) == ({"Ready"}, "Serving"), (name, states, reason)
+        else:
+            self._check_unready(body, live, states, reason)
+        if reason in READY:
+            self._check_upgraded(body)
+
+    def may_be_refused(self, body: Body) -> bool:
+        """Whether a write that is tried again and again may not go through."""
+        ready = ready_of(body)
+        # Which revision is missing is the operator's own business; whether pods are is told of the Deployment.
+        kinds = self.api.full - {"ControllerRevision"}
+        is_missing = any(self.api.find(kind, NAMESPACE, body["metadata"]["name"]) is None for kind in kinds)
+        is_short = ready.get("reason") == "QuotaExceeded" and not ready["message"].startswith("Pods can't be created")
+        return ready.get("reason") == "NameConflict" or is_missing or (is_short and bool(self.api.full))
+
+    def _check_scaled(self, body: Body, live: Body | None) -> None:
+        """Whatever can't be written beside it, what runs has its replicas; without its revision it waits for that."""
+        if live is None or _owner_uid(live) != body["metadata"]["uid"]:
+            return
+        if self.api.find("ControllerRevision", NAMESPACE, revision_of(live["spec"]["template"])) is not None:
+            assert live["spec"]["replicas"] == desired_replicas(body), f"{body['metadata']['name']} is not scaled"
+
+    def _check_unready(self, body: Body, live: Body | None, states: set[str], reason: str) -> None:
+        name = body["metadata"]["name"]
         assert "Ready" not in states, f"{name} is said to be ready"
-        assert reason not in ("Progressing", *READY), f"{name} does not say what it waits for: {reason}"
+        assert reason not in ("Progressing", "RolledBack", *READY), f"{name} does not say what it waits for: {reason}"
+        told = {condition["type"]: condition for condition in (live or {}).get("status", {}).get("conditions", ())}
+        is_short = "ReplicaFailure" in told
+        assert is_short or reason != "QuotaExceeded", f"{name} has every pod that it asked for"
+        assert not is_short or reason in ("QuotaExceeded", *PLANNED, *OF_PODS), f"{name} lacks pods and says {reason}"
+        if told["Progressing"]["status"] == "False" and may_roll_back(body, live, self.api):
+            assert reason == "RolloutWouldLoseCores", f"{name} is late and was not rolled back: {reason}"
+
+    def _check_upgraded(self, body: Body) -> None:
+        """Whoever is in order and wants to upgrade has, unless another is in the middle of it or wants its cores."""
+        name = body["metadata"]["name"]
+        if not asked_by(body["spec"]).is_automatic or name in self.edited:
+            return
+        others = {other["metadata"]["name"]: other for other in self.api.every(KIND) if other is not body}
+        is_stopped = any(
+            note(self.api.find("Deployment", NAMESPACE, other), ANNOTATION_UPGRADE)
+            for other, found in others.items()
+            if asked_by(found["spec"]).is_automatic
+        )
+        may_wait = is_stopped or any("nodeName" not in pod["spec"] for pod in self.controllers.pods.values())
+        if desired_replicas(body) == 0 or not may_wait:
+            live = self.api.find("Deployment", NAMESPACE, name)
+            assert image_in(live) == image_of(self.release), f"{name} did not upgrade: {image_in(live)}"
+
+    def _is_autoscaled(self, name: str) -> bool:
+        """Whether an autoscaler sets the replicas of a Deployment that is a model's."""
+        live = self.api.find("Deployment", NAMESPACE, name)
+        is_ours = live is not None and (controller_of(live) or {}).get("kind") == KIND
+        targets = [body["spec"]["scaleTargetRef"] for body in self.api.every(HPA)]
+        return is_ours and any((target["kind"], target["name"]) == ("Deployment", name) for target in targets)
 
 
-def check_status(body: Body) -> tuple[set[str], str]:
+def check_notes(body: Body, api: WatchedCluster) -> None:
+    """What is noted on the Deployment is still going on: nothing is, for a model that asks for none of it."""
+    name, live, asked = (
+        body["metadata"]["name"],
+        api.find("Deployment", NAMESPACE, body["metadata"]["name"]),
+        asked_by(body["spec"]),
+    )
+    upgrade, given_up, complete = (
+        note(live, kind) for kind in (ANNOTATION_UPGRADE, ANNOTATION_GIVEN_UP, ANNOTATION_COMPLETE)
+    )
+    assert live is not None
+    runs = revision_of(live["spec"]["template"])
+    if given_up:
+        assert asked.rolls_back, f"{name} has given up {given_up}, but was to keep it"
+        assert runs == complete != given_up, f"{name} has given up {given_up} and runs {runs}, complete was {complete}"
+    if upgrade:
+        assert asked.is_automatic, f"{name} upgrades, but was to be left alone"
+        status, wanted = live["status"], live["spec"]["replicas"]
+        figures = {status.get(kind, 0) for kind in ("replicas", "updatedReplicas", "availableReplicas")}
+        assert upgrade == given_up or figures != {wanted}, f"{name} is still said to upgrade to {upgrade}"
+
+
+def may_roll_back(body: Body, live: Body | None, api: WatchedCluster) -> bool:
+    """Whether the model asks for it, and another version was complete and is still there."""
+    complete = note(live, ANNOTATION_COMPLETE)
+    kept = api.find("ControllerRevision", NAMESPACE, complete)
+    is_another = live is not None and complete not in ("", revision_of(live["spec"]["template"]))
+    is_labeled = kept is not None and kept["metadata"].get("labels", {}).get(LABEL_MODEL) == body["metadata"]["name"]
+    return asked_by(body["spec"]).rolls_back and is_another and is_labeled
+
+
+def check_status(body: Body, *, is_autoscaled: bool) -> tuple[set[str], str]:
     """Which of Ready, Reconciling and Stalled are true, and why: always one, of the newest generation."""
     name, status = body["metadata"]["name"], body.get("status", {})
     assert status.get("observedGeneration") == body["metadata"]["generation"], f"{name} was not looked at"
     conditions = {condition["type"]: condition for condition in status["conditions"]}
-    assert set(conditions) == KSTATUS, f"{name} has conditions {sorted(conditions)}"
-    states = {kind for kind, condition in conditions.items() if condition["status"] == "True"}
+    expected = KSTATUS | ({"ConflictingAutoscaler"} if is_autoscaled else set())
+    assert set(conditions) == expected, f"{name} has conditions {sorted(conditions)}"
+    states = {kind for kind in KSTATUS if conditions[kind]["status"] == "True"}
     assert len(states) == 1, f"{name} is {sorted(states)}"
     ready = conditions["Ready"]
     assert ready["reason"] in set(Reason), f"{name} gives no reason that is known: {ready}"
@@ -91,11 +206,19 @@ def check_children(body: Body, api: WatchedCluster, *, is_edited: bool) -> None:
         assert child["metadata"]["labels"][LABEL_MODEL] == name, f"the {kind} of {name} has lost its label"
     deployment, service, budget = (_spec(child) for child in found.values())
     assert deployment["replicas"] == desired_replicas(body), f"{name} has {deployment['replicas']} replicas"
-    images = [container["image"] for container in deployment["template"]["spec"]["containers"]]
-    assert is_edited or images == ["example.com/runtime:1"], f"{name} runs {images}"
+    assert is_edited or image_in(found["Deployment"]) in map(image_of, RELEASES), f"{name} runs another image"
     assert deployment["strategy"]["rollingUpdate"]["maxSurge"] in (0, 1), f"{name} may surge by more than one"
     assert (service["ports"][0]["port"], service["selector"]) == (80, {LABEL_MODEL: name}), f"{name}: {service}"
     assert budget["maxUnavailable"] == 1, f"{name}: {budget}"
+
+
+def image_of(release: int) -> str:
+    """What an operator of that release runs a model on."""
+    return f"example.com/runtime:{release}"
+
+
+def image_in(live: Body | None) -> str:
+    return str(live["spec"]["template"]["spec"]["containers"][0]["image"]) if live is not None else ""
 
 
 def is_complete(body: Body, live: Body | None, controllers: Controllers) -> bool:
@@ -110,7 +233,11 @@ def is_complete(body: Body, live: Body | None, controllers: Controllers) -> bool
         return False
     pods = controllers.of(body["metadata"]["name"])
     hashes = {pod["metadata"]["labels"][LABEL_TEMPLATE_HASH] for pod in pods}
-    return len(hashes) == 1 and all(map(is_ready, pods)) and len(pods) == desired_replicas(body)
+    return (
+        hashes == {desired_hash(live["spec"]["template"])}
+        and all(map(is_ready, pods))
+        and len(pods) == desired_replicas(body)
+    )
 
 
 def _is_in_the_way(child: Body, model: Body) -> bool:

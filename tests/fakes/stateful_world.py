@@ -10,13 +10,14 @@ from typing import Any
 from fakes.cluster import Body
 from fakes.controllers import Controllers
 from fakes.operator_in_memory import OperatorInMemory
-from fakes.settled import check_model, desired_replicas, is_readable, reason_of
+from fakes.settled import Settled, desired_replicas, image_of, is_readable
+from fakes.versions_seen import VersionsSeen
 from fakes.virtual_time import VirtualLoop
 from fakes.watched_cluster import WatchedCluster
 from model_builders import model_body
 from neuron_operator.cluster import Ref
-from neuron_operator.indices import CHILD_KINDS, Key
-from neuron_operator.names import ANNOTATION_ROLLOUT, KIND, LABEL_MODEL
+from neuron_operator.indices import CHILD_KINDS, HPA, Key
+from neuron_operator.names import ANNOTATION_ROLLOUT, API_VERSION, KIND, LABEL_MODEL
 from neuron_operator.revisions import revision_of
 from rollout_world import NAMESPACE, SETTINGS, START, is_ready
 
@@ -25,6 +26,7 @@ ROUND_S, STEPS_IN_A_ROUND, QUIET_ROUNDS, LONGEST_ROUNDS = 60.0, 3, 4, 100
 # A field that is left to somebody is tried again after ten minutes.
 ROUNDS_OF_A_CONFLICT = 12
 WRITES_FOR_A_CHANGE = 6
+TARGETS = {"Deployment": "apps/v1", KIND: API_VERSION}
 RIGHT: Body = {"placement": {"instanceTypes": ["inf2.48xlarge"]}, "neuronCores": 2}
 RIGHT_ARTIFACT: Body = {"uri": "s3://models/right/"}
 SOMEBODY = {"apiVersion": "v1", "kind": "Application", "name": "somebody", "uid": "somebody", "controller": True}
@@ -43,11 +45,14 @@ class StatefulWorld:
     # Models whose template may hold an edit by hand: where its revision is lost, it is taken from the Deployment.
     edited: set[str] = field(default_factory=set)
     decided: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # Of the operator.
+    release: int = 1
 
     def __post_init__(self) -> None:
         self.controllers = Controllers(self.core_counts, api=self.api)
         self.operator = OperatorInMemory(self.api, SETTINGS, self.now)
-        self.api.asked = self._judge_apply
+        self.versions = VersionsSeen(self.api, self.violations, edited=self.edited)
+        self.api.asked, self.api.applied = self._judge_apply, self.versions.applied
         self.loop.finish(self.operator.start())
         self.step(lambda: None)
 
@@ -83,7 +88,8 @@ class StatefulWorld:
         body = self.model(name)
         if body is None:
             return
-        self.disturbed.add(name)
+        self._disturb(name)
+        self.versions.forget(name)
         if how == "Foreground":
             self._mark_deleted(body)
             return
@@ -96,7 +102,7 @@ class StatefulWorld:
         """By hand: what the operator has to repair."""
         kind, change = EDITS[number]
         for child in self.children(name, kind):
-            self.disturbed.add(name)
+            self._disturb(name)
             if change is _set_image:
                 self.edited.add(name)
             edited = copy.deepcopy(child)
@@ -105,7 +111,7 @@ class StatefulWorld:
 
     def delete_child(self, name: str, number: int, how: str) -> None:
         for child in self.children(name, CHILD_KINDS[number % len(CHILD_KINDS)]):
-            self.disturbed.add(name)
+            self._disturb(name)
             if how == "Foreground":
                 self._mark_deleted(child)
                 continue
@@ -118,6 +124,26 @@ class StatefulWorld:
         """A Service of somebody else has the name."""
         if self.api.find("Service", NAMESPACE, name) is None:
             self.api.put({"kind": "Service", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {}})
+
+    def aim_autoscaler(self, name: str, kind: str) -> None:
+        """It scales nothing until `autoscale`."""
+        spec = {"scaleTargetRef": {"apiVersion": TARGETS[kind], "kind": kind, "name": name}, "maxReplicas": 4}
+        self.api.put({"kind": HPA, "metadata": {"name": f"{name}-hpa", "namespace": NAMESPACE}, "spec": spec})
+
+    def remove_autoscaler(self, name: str) -> None:
+        if self.api.find(HPA, NAMESPACE, f"{name}-hpa") is not None:
+            self.api.remove(Ref(HPA, NAMESPACE, f"{name}-hpa"))
+
+    def autoscale(self, name: str, replicas: int) -> None:
+        """What it aims at gets so many replicas."""
+        autoscaler = self.api.find(HPA, NAMESPACE, f"{name}-hpa")
+        if autoscaler is None:
+            return
+        if autoscaler["spec"]["scaleTargetRef"]["kind"] == KIND:
+            self.edit(name, {"replicas": replicas})
+        for child in self.children(name, "Deployment") if autoscaler["spec"]["scaleTargetRef"]["kind"] != KIND else ():
+            self._disturb(name)
+            self.api.put({**child, "spec": {**child["spec"], "replicas": replicas}})
 
     def children(self, name: str, kind: str = "") -> list[Body]:
         """By name: the label may be lost, and the owner."""
@@ -174,6 +200,18 @@ class StatefulWorld:
             self.controllers.remove(name)
         self.step(lambda: None)
 
+    def limit_pods(self, count: int) -> None:
+        """The namespace's quota lets so many pods exist; those that are there stay."""
+        self.controllers.quota = count
+
+    def limit_children(self, kind: str) -> None:
+        """The namespace's quota is full of that kind."""
+        self.api.full.add(kind)
+
+    def lift_quotas(self) -> None:
+        self.controllers.quota = None
+        self.api.full.clear()
+
     # ---- the operator
 
     def elapse(self, seconds: float) -> None:
@@ -181,9 +219,15 @@ class StatefulWorld:
         for name in NAMES if seconds > 1 else ():
             if self._is_up_to_date(name):
                 del self.asked[name][:-1]
+                self.versions.is_up_to_date(name)
 
-    def restart_operator(self) -> None:
+    def restart_operator(self, release: int | None = None) -> None:
+        """The next one may be of another release, which runs new models on another image."""
         self.loop.finish(self.operator.kill())
+        if release is not None and release != self.release:
+            self.release = release
+            self.operator.settings = SETTINGS.model_copy(update={"runtime_image": image_of(release)})
+            self.versions.release()
         self.loop.finish(self.operator.start())
 
     def release_watch(self, number: int, *, is_listed: bool) -> None:
@@ -215,21 +259,25 @@ class StatefulWorld:
             rounds += 1
             assert rounds < LONGEST_ROUNDS, f"never settles: {self.api.writes[-20:]}"
         self.disturbed.clear()
-        for asked in self.asked.values():
+        for name, asked in self.asked.items():
             del asked[:-1]
+            self.versions.is_up_to_date(name)
 
     def check_settled(self) -> None:
+        settled = Settled(self.api, self.controllers, self.release, self.edited)
         for body in self.api.every(KIND):
-            check_model(body, self.api, self.controllers, self.edited)
-        most = 50 + WRITES_FOR_A_CHANGE * self.api.changes
+            settled.check_model(body)
+        most = 50 + WRITES_FOR_A_CHANGE * self.api.changes + self.api.refusals
         assert len(self.api.writes) <= most, f"{len(self.api.writes)} writes for {self.api.changes} changes"
         written, changes = len(self.api.writes), self.api.changes
+        refused = {body["metadata"]["name"] for body in self.api.every(KIND) if settled.may_be_refused(body)}
         self.restart_operator()
         self.loop.elapse(ROUND_S)
-        assert self.api.changes == changes, f"a second look changes something: {self.api.writes[written:]}"
-        # Whether a name is free again is found out by taking it.
-        refused = {body["metadata"]["name"] for body in self.api.every(KIND) if reason_of(body) == "NameConflict"}
-        needless = [write for write in self.api.writes[written:] if write[2] not in refused]
+        # Whether a name is free again, or the quota is raised, is found out by trying; who is refused an upgrade is in
+        # order until it tries that again.
+        needless = [write for write in self.api.writes[written:] if write[2].partition("-")[0] not in refused]
+        told = sum(what == "write_status" for what, _, name in self.api.writes[written:] if name in refused)
+        assert self.api.changes <= changes + told, f"a second look changes something: {self.api.writes[written:]}"
         assert not needless, f"a second look writes: {needless}"
 
     # ---- what it is made of
@@ -240,7 +288,12 @@ class StatefulWorld:
         if is_readable(body):
             down = body["spec"].get("rollout", {}).get("maxUnavailable", 1)
             self.asked[name].append((desired_replicas(body), down))
+            self.versions.ask(name, body["spec"])
         self.decided.pop(name, None)
+
+    def _disturb(self, name: str) -> None:
+        self.disturbed.add(name)
+        self.versions.forget_notes(name)
 
     def _mark_deleted(self, body: Body) -> None:
         self.api.put({**body, "metadata": {**body["metadata"], "deletionTimestamp": self.now().isoformat()}})

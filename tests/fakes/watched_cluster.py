@@ -13,20 +13,25 @@ from neuron_operator.cluster import Ref
 
 LATENCY_S = 0.01
 Told = Callable[[str, Body | None, Body | None], None]
+QUOTA = '{kind} "{name}" is forbidden: exceeded quota: objects, requested: 1, used: 9, limited: 9'
 
 
 @dataclass
 class WatchedCluster(FakeCluster):
     """`put` and `remove` are anybody's; the other methods are the operator's, and what it wrote stands in `writes`.
 
-    `told` hears of each change with the object before and after it. A call in `lost_answers` is carried out, and its
-    answer never arrives. What is read is what is stored: whoever changes it makes a copy.
+    `told` hears of each change with the object before and after it, `applied` of those that the operator applied. A
+    call in `lost_answers` is carried out, and its answer never arrives. Of the kinds in `full` the namespace's quota
+    lets nobody create another. What is read is what is stored: whoever changes it makes a copy.
     """
 
     told: Told = lambda kind, before, after: None
     asked: Callable[[Body], None] = lambda body: None
+    applied: Callable[[Body | None, Body], None] = lambda before, after: None
     lost_answers: set[tuple[str, str]] = field(default_factory=set)
     writes: list[tuple[str, str, str]] = field(default_factory=list)
+    full: set[str] = field(default_factory=set)
+    refusals: int = 0
     changes: int = 0
     _applied: dict[Ref, Body] = field(default_factory=dict)
 
@@ -68,9 +73,13 @@ class WatchedCluster(FakeCluster):
         self.asked(body)
         ref = Ref.of(body)
         stored = self._expect(ref, live)
+        if stored is None and ref.kind in self.full:
+            self.refusals += 1
+            raise errors.ForbiddenError(QUOTA.format(kind=ref.kind, name=ref.name), 403)
         merged = _without(stored or {}, self._applied.get(ref, {}), body)
         answer = self.put(_merged(merged, body))
         self._applied[ref] = body
+        self.applied(stored, answer)
         return await self._answer("apply", ref, answer)
 
     async def set_owners(self, ref: Ref, live: Body, owners: list[Body]) -> Body:

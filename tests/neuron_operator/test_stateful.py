@@ -20,27 +20,35 @@ from hypothesis.stateful import (
 
 from fakes.cluster import Body
 from fakes.operator_in_memory import WATCHED
+from fakes.settled import RELEASES
 from fakes.stateful_world import NAMES, StatefulWorld
 from neuron_operator import errors
+from neuron_operator.indices import CHILD_KINDS
+from neuron_operator.names import KIND
 
 EXAMPLES = int(os.environ.get("NEURON_STATEFUL_EXAMPLES", "0"))
 NUMBERS = st.integers(0, 11)
 NAME = st.sampled_from(NAMES)
+POLICIES: st.SearchStrategy[Body] = st.sampled_from([{"upgradePolicy": "Automatic"}, {}])
+ROLLING_BACK: Body = {"progressDeadlineSeconds": 30, "autoRollback": True}
 SPECS: st.SearchStrategy[Body] = st.fixed_dictionaries(
-    {"neuronCores": st.sampled_from([1, 2, 4]), "replicas": st.integers(0, 3)}
+    {"neuronCores": st.sampled_from([1, 2, 4]), "replicas": st.integers(0, 3), "runtime": POLICIES},
+    optional={"rollout": st.just(ROLLING_BACK)},
 )
 TEMPLATES: st.SearchStrategy[Body] = st.one_of(
     st.integers(0, 3).map(lambda number: {"artifact": {"uri": f"s3://models/{number}/"}}),
     st.just({"artifact": {"uri": "s3://models/missing/"}}),
+    st.just({"artifact": {"uri": "s3://models/missing/"}, "rollout": ROLLING_BACK}),
     st.sampled_from([1, 2, 4]).map(lambda cores: {"neuronCores": cores}),
     st.booleans().map(lambda is_set: {"pod": {"env": [{"name": "A", "value": "1"}]} if is_set else {}}),
 )
 ROLLOUTS: st.SearchStrategy[Body] = st.fixed_dictionaries(
-    {},
+    {"progressDeadlineSeconds": st.sampled_from([120, 30])},
     optional={
         "mode": st.sampled_from(["Auto", "Auto", "Surge", "InPlace"]),
         "maxUnavailable": st.integers(1, 2),
         "acceptCoreLoss": st.booleans(),
+        "autoRollback": st.booleans(),
     },
 )
 REFUSED: st.SearchStrategy[Body] = st.sampled_from(
@@ -105,7 +113,11 @@ class LivingCluster(RuleBasedStateMachine):
 
     @rule(name=NAME, rollout=ROLLOUTS)
     def edit_rollout(self, name: str, rollout: Body) -> None:
-        self.world.edit(name, {"rollout": {**rollout, "progressDeadlineSeconds": 120}})
+        self.world.edit(name, {"rollout": rollout})
+
+    @rule(name=NAME, policy=POLICIES)
+    def edit_policy(self, name: str, policy: Body) -> None:
+        self.world.edit(name, {"runtime": policy})
 
     @rule(name=NAME, replicas=st.integers(0, 4))
     def scale(self, name: str, replicas: int) -> None:
@@ -126,6 +138,18 @@ class LivingCluster(RuleBasedStateMachine):
     @rule(name=NAME)
     def occupy_name(self, name: str) -> None:
         self.world.occupy(name)
+
+    @rule(name=NAME, kind=st.sampled_from(["Deployment", KIND]))
+    def aim_autoscaler(self, name: str, kind: str) -> None:
+        self.world.aim_autoscaler(name, kind)
+
+    @rule(name=NAME)
+    def remove_autoscaler(self, name: str) -> None:
+        self.world.remove_autoscaler(name)
+
+    @rule(name=NAME, replicas=st.integers(1, 4))
+    def autoscale(self, name: str, replicas: int) -> None:
+        self.world.autoscale(name, replicas)
 
     # ---- the cluster
 
@@ -161,15 +185,27 @@ class LivingCluster(RuleBasedStateMachine):
     def remove_foreign_pods(self) -> None:
         self.world.remove_foreign_pods()
 
+    @rule(count=st.integers(0, 6))
+    def limit_pods(self, count: int) -> None:
+        self.world.limit_pods(count)
+
+    @rule(kind=st.sampled_from(CHILD_KINDS))
+    def limit_children(self, kind: str) -> None:
+        self.world.limit_children(kind)
+
+    @rule()
+    def lift_quotas(self) -> None:
+        self.world.lift_quotas()
+
     # ---- the operator and its way to the API server
 
     @rule(seconds=st.sampled_from([0.015, 0.1, 1.5, 20.0, 61.0]))
     def elapse(self, seconds: float) -> None:
         self.world.elapse(seconds)
 
-    @rule()
-    def restart_operator(self) -> None:
-        self.world.restart_operator()
+    @rule(release=st.sampled_from(RELEASES))
+    def restart_operator(self, release: int) -> None:
+        self.world.restart_operator(release)
 
     @rule(kind=st.sampled_from(WATCHED))
     def hold_watch(self, kind: str) -> None:
