@@ -72,10 +72,7 @@ class Settled:
             return
         live = api.find("Deployment", NAMESPACE, name)
         is_refused = WRONG_TYPE in body["spec"]["placement"]["instanceTypes"]
-        foreign = [child for kind in CHILD_KINDS for child in api.every(kind) if _is_in_the_way(child, body)]
-        is_short = reason == "QuotaExceeded" and self.may_be_refused(body)
-        if foreign and not is_short:
-            assert (states, reason) in (({"Stalled"}, "NameConflict"), ({"Stalled"}, "NoMatchingInstanceType")), name
+        if self._is_kept_out(body, states, reason):
             return
         if self.may_be_refused(body) and not is_refused:
             assert (states, reason) == ({"Reconciling"}, "QuotaExceeded") or reason in PLANNED, (name, states, reason)
@@ -98,6 +95,18 @@ class Settled:
         if reason in READY:
             self._check_upgraded(body)
 
+    def _is_kept_out(self, body: Body, states: set[str], reason: str) -> bool:
+        """Whether somebody else has a name that it needs, which it says then."""
+        name = body["metadata"]["name"]
+        if reason == "NameConflict" and self._has_lost_revision(name):
+            assert states == {"Stalled"}, name
+            return True
+        in_the_way = any(_is_in_the_way(child, body) for kind in CHILD_KINDS for child in self.api.every(kind))
+        if not in_the_way or (reason == "QuotaExceeded" and self.may_be_refused(body)):
+            return False
+        assert (states, reason) in (({"Stalled"}, "NameConflict"), ({"Stalled"}, "NoMatchingInstanceType")), name
+        return True
+
     def may_be_refused(self, body: Body) -> bool:
         """Whether a write that is tried again and again may not go through."""
         ready = ready_of(body)
@@ -106,6 +115,14 @@ class Settled:
         is_missing = any(self.api.find(kind, NAMESPACE, body["metadata"]["name"]) is None for kind in kinds)
         is_short = ready.get("reason") == "QuotaExceeded" and not ready["message"].startswith("Pods can't be created")
         return ready.get("reason") == "NameConflict" or is_missing or (is_short and bool(self.api.full))
+
+    def _has_lost_revision(self, name: str) -> bool:
+        """Whether one has lost its label and its owner, so that nobody could tell whose it is."""
+        return any(
+            controller_of(child) is None and LABEL_MODEL not in child["metadata"].get("labels", {})
+            for child in self.api.every("ControllerRevision")
+            if child["metadata"]["name"].partition("-")[0] == name
+        )
 
     def _check_scaled(self, body: Body, live: Body | None) -> None:
         """Whatever can't be written beside it, what runs has its replicas; without its revision it waits for that."""

@@ -29,7 +29,9 @@ from neuron_operator.names import KIND
 EXAMPLES = int(os.environ.get("NEURON_STATEFUL_EXAMPLES", "0"))
 NUMBERS = st.integers(0, 11)
 NAME = st.sampled_from(NAMES)
-POLICIES: st.SearchStrategy[Body] = st.sampled_from([{"upgradePolicy": "Automatic"}, {}])
+POLICIES: st.SearchStrategy[Body] = st.sampled_from(
+    [{"upgradePolicy": "Automatic"}, {"upgradePolicy": "Automatic"}, {}]
+)
 ROLLING_BACK: Body = {"progressDeadlineSeconds": 30, "autoRollback": True}
 SPECS: st.SearchStrategy[Body] = st.fixed_dictionaries(
     {"neuronCores": st.sampled_from([1, 2, 4]), "replicas": st.integers(0, 3), "runtime": POLICIES},
@@ -76,7 +78,7 @@ class LivingCluster(RuleBasedStateMachine):
     """Each rule is one thing that somebody does; between two of them the operator works or doesn't, as it comes."""
 
     @initialize(
-        cores=st.lists(st.sampled_from([2, 4, 6]), min_size=1, max_size=3),
+        cores=st.lists(st.sampled_from([2, 4, 6, 16]), min_size=1, max_size=3),
         models=st.lists(SPECS, min_size=1, max_size=3),
         pace_s=st.sampled_from([0.0, 0.015, 0.1, 2.0]),
         is_lively=st.booleans(),
