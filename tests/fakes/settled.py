@@ -101,11 +101,15 @@ class Settled:
         if reason == "NameConflict" and self._has_lost_revision(name):
             assert states == {"Stalled"}, name
             return True
-        in_the_way = any(_is_in_the_way(child, body) for kind in CHILD_KINDS for child in self.api.every(kind))
-        if not in_the_way or (reason == "QuotaExceeded" and self.may_be_refused(body)):
+        if not self.is_name_taken(body) or (reason == "QuotaExceeded" and self.may_be_refused(body)):
             return False
-        assert (states, reason) in (({"Stalled"}, "NameConflict"), ({"Stalled"}, "NoMatchingInstanceType")), name
+        # What is planned is said first; a rollout that waits is no end.
+        assert reason in ("NameConflict", *PLANNED), (name, reason)
+        assert states == ({"Reconciling"} if reason == "RolloutWouldLoseCores" else {"Stalled"}), (name, states)
         return True
+
+    def is_name_taken(self, body: Body) -> bool:
+        return any(_is_in_the_way(child, body) for kind in CHILD_KINDS for child in self.api.every(kind))
 
     def may_be_refused(self, body: Body) -> bool:
         """Whether a write that is tried again and again may not go through."""

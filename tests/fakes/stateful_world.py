@@ -270,7 +270,8 @@ class StatefulWorld:
         most = 50 + WRITES_FOR_A_CHANGE * self.api.changes + self.api.refusals
         assert len(self.api.writes) <= most, f"{len(self.api.writes)} writes for {self.api.changes} changes"
         written, changes = len(self.api.writes), self.api.changes
-        refused = {body["metadata"]["name"] for body in self.api.every(KIND) if settled.may_be_refused(body)}
+        models = self.api.every(KIND)
+        refused = {m["metadata"]["name"] for m in models if settled.may_be_refused(m) or settled.is_name_taken(m)}
         self.restart_operator()
         self.loop.elapse(ROUND_S)
         # Whether a name is free again, or the quota is raised, is found out by trying; who is refused an upgrade is in
