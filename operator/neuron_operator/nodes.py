@@ -44,7 +44,7 @@ class NodeWatch:
         self._ledger = Ledger()
         self._claims: tuple[Claim, ...] | ApiError = ()
         self._read_nodes: set[tuple[str, str]] = set()
-        self._read_at = self._outdated_at = float("-inf")
+        self._read_at = self._outdated_at = self._changed_at = float("-inf")
         self._reading = asyncio.Lock()
         self._judged: set[str] = set()
         self._disputed_since: dict[str, float] = {}
@@ -59,6 +59,9 @@ class NodeWatch:
         except ApiError as error:
             logger.warning("the pods of the Neuron nodes can't be read; messages go without figures: %s", error)
             return Capacity(nodes, None)
+        if self._read_at <= self._changed_at:
+            # What is kept is older than what the watches have told since: whoever waits is told the truth soon.
+            self._wake_soon()
         held = {node.name: [claim for claim in claims if claim.node == node.name] for node in nodes}
         requests = {
             name: Requests(sum(claim.cores for claim in there), sum(claim.devices for claim in there))
@@ -98,6 +101,10 @@ class NodeWatch:
 
     def changed(self) -> None:
         """A node changed or a pod came, went or was placed: soon, look again at every model that waits."""
+        self._changed_at = _now()
+        self._wake_soon()
+
+    def _wake_soon(self) -> None:
         if self._waiting and self._nudge is None:
             self._nudge = asyncio.get_running_loop().call_later(NUDGE_S, self._wake)
 

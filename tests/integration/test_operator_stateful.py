@@ -33,6 +33,8 @@ NODES = 3
 NAMESPACE = "stories"
 # A surge that finds no node is given up after 60 seconds and the time that a pod may take to end.
 REST_TIMEOUT_S, LOOK_S = 150.0, 0.25
+# Who waits for cores is looked at again a second after the last change, and until then nothing shows that it will be.
+LOOKS_AT_REST = 6
 RECONCILES = "neuron_serving_operator_reconcile_duration_seconds_count"
 WRITES_FOR_A_STEP, LOOKS = 40, 5
 WRONG = {"placement": {"instanceTypes": ["inf2.6xlarge"]}}
@@ -86,9 +88,9 @@ class Stage:
         self.operator.start()
 
     def wait_until_at_rest(self) -> None:
-        """The statuses say what is true, twice in a row with nothing to be done by the operator in between."""
+        """The statuses say what is true, several times in a row with nothing to be done by the operator in between."""
         deadline, looks = time.monotonic() + REST_TIMEOUT_S, 0
-        while looks < 2:
+        while looks < LOOKS_AT_REST:
             wrong = self._unrest()
             looks = 0 if wrong else looks + 1
             assert time.monotonic() < deadline, f"never comes to rest: {wrong}\n{self.operator.log.read_text()[-4000:]}"
