@@ -241,8 +241,9 @@ def test_a_core_that_its_killed_worker_does_not_let_go_ends_the_pod(bundle: Path
     assert "another process owns the core" in told["hint"]
 
 
-def test_a_killed_pod_leaves_its_cores_to_the_next(bundle: Path, node: Path) -> None:
-    variables = node_environment(node)
+def test_a_killed_pod_leaves_its_cores_to_the_next(bundle: Path, node: Path, tmp_path: Path) -> None:
+    # It leaves its temporary files, too, which go with a pod.
+    variables = node_environment(node, TMPDIR=str(tmp_path))
     with ready(*flags(bundle), environment=variables) as server:
         wait_until(lambda: workers(server, "ready") == 2)
         server.process.kill()
