@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from neuron_operator.canary import Canary
 from neuron_operator.first_lists import FirstLists
-from neuron_operator.indices import API_SERVICE, HPA, Indices, Key, Listing, key_of, model_keys, version_of
+from neuron_operator.indices import API_SERVICE, HPA, Indices, Key, Listing, News, key_of, model_keys, version_of
 from neuron_operator.lease import holder_of
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
-from neuron_operator.scope import EVERYWHERE, LEASE, NODE, Scope, Stream
+from neuron_operator.scope import LEASE, NODE, Scope, Stream
 from neuron_operator.workqueue import WorkQueue
 
 # What models run on and beside, and nobody's in particular.
@@ -47,11 +47,12 @@ class Feed:
             if not holder_of(body):
                 self.lease_released.set()
             return
-        known = self._indices.get(kind, key_of(body))
-        concerned = model_keys(kind, known) if known is not None else set()
-        if self._indices.put(kind, body):
-            in_s = BURST_S if comes_in_bursts(kind, known, self._indices.get(kind, key_of(body))) else 0.0
-            self._wake(kind, concerned | model_keys(kind, body), in_s)
+        concerned = set(self._indices.models_of(kind, key_of(body)))
+        news = self._indices.put(kind, body)
+        if news:
+            # Pods, and statuses of Deployments, come in bursts; whatever else changes, somebody meant it.
+            is_one_of_many = kind == "Pod" or (kind == "Deployment" and news is News.STATUS)
+            self._wake(kind, concerned | model_keys(kind, body), BURST_S if is_one_of_many else 0.0)
 
     def forget(self, kind: str, body: Mapping[str, Any]) -> None:
         if kind == LEASE:
@@ -62,8 +63,7 @@ class Feed:
 
     def begin_list(self, stream: Stream) -> Listing:
         """A list is about to be asked for; what other namespaces have is not missing from it."""
-        known = self._indices.every(stream.kind)
-        return Listing(body for body in known if stream.namespace in (EVERYWHERE, key_of(body).namespace))
+        return self._indices.begin_list(stream.kind, stream.namespace)
 
     def end_list(self, stream: Stream) -> None:
         """All of the list is known."""
@@ -124,18 +124,6 @@ class Feed:
                     self._queue.add_soon(key, in_s)
                 else:
                     self._queue.add(key)
-
-
-def comes_in_bursts(kind: str, known: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
-    """Whether others like it are about to follow: a pod, or the status of a Deployment, but no edit of one."""
-    if kind != "Deployment" or known is None or now is None:
-        return kind == "Pod"
-    return _as_intended(known) == _as_intended(now)
-
-
-def _as_intended(deployment: Mapping[str, Any]) -> list[Any]:
-    metadata = deployment["metadata"]
-    return [deployment.get("spec"), {name: value for name, value in metadata.items() if name != "resourceVersion"}]
 
 
 def _now() -> float:

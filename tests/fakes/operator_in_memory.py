@@ -14,7 +14,7 @@ from fakes.watched_cluster import WatchedCluster
 from neuron_operator.errors import OperatorError
 from neuron_operator.gate import Gate
 from neuron_operator.handlers import Feed
-from neuron_operator.indices import CHILD_KINDS, HPA, Indices, Key, Listing
+from neuron_operator.indices import CHILD_KINDS, HPA, Indices, Key
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LABEL_MODEL
 from neuron_operator.nodes import NodeWatch
@@ -87,7 +87,7 @@ class OperatorInMemory:
         self._loop.call_soon(self._relist, kind)
 
     def _relist(self, kind: str) -> None:
-        listing = Listing(self.indices.every(kind))
+        listing = self.indices.begin_list(kind)
         for body in self.cluster.every(kind):
             if _is_watched(kind, body):
                 listing.saw(body)

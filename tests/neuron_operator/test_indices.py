@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from neuron_operator.indices import Indices, Key, Listing, trimmed
+from neuron_operator.indices import PACKED, Indices, Key, News, trimmed
 
 KEY = Key("shop", "sentiment")
 
@@ -35,6 +35,31 @@ def test_a_new_version_of_the_same_content_is_no_news() -> None:
     indices.put("Service", child(9, a=1))
     assert not indices.put("Service", child(10, a=1))
     assert indices.put("Service", child(11, a=2))
+
+
+@pytest.mark.parametrize(
+    ("now", "news"),
+    [
+        pytest.param({}, News.NOTHING, id="only-the-version"),
+        pytest.param({"status": {"replicas": 2}}, News.STATUS, id="the-status"),
+        pytest.param({"spec": {"replicas": 2}}, News.MORE, id="the-spec"),
+        pytest.param({"spec": {"replicas": 2}, "status": {"replicas": 2}}, News.MORE, id="the-spec-and-the-status"),
+    ],
+)
+def test_news_say_whether_more_than_the_status_differs(now: dict[str, Any], news: News) -> None:
+    indices, before = Indices(), {**child(9), "status": {"replicas": 1}}
+    assert indices.put("Deployment", before) is News.MORE
+    assert indices.put("Deployment", {**before, **now, "metadata": child(10)["metadata"]}) is news
+
+
+@pytest.mark.parametrize("kind", sorted(PACKED))
+def test_what_is_packed_comes_out_as_it_went_in_and_is_nobody_elses(kind: str) -> None:
+    indices = Indices()
+    indices.put(kind, child(9, a=[{"b": 1.5}, None, True, "\N{SNOWMAN}"]))
+    found = indices.get(kind, KEY)
+    assert found == trimmed(kind, child(9, a=[{"b": 1.5}, None, True, "\N{SNOWMAN}"]))
+    found["metadata"]["name"] = "edited"
+    assert [body["metadata"]["name"] for body in (*indices.every(kind), *indices.of_model(kind, KEY))] == [KEY.name] * 2
 
 
 def test_a_late_deletion_does_not_drop_a_younger_object() -> None:
@@ -69,7 +94,7 @@ def test_so_many_deletions_are_remembered_and_no_more(monkeypatch: pytest.Monkey
     indices = Indices()
     for name in ("a", "b", "a", "c"):
         indices.drop("Service", child(10, name))
-    assert [indices.put("Service", child(9, name)) for name in ("a", "b", "c")] == [False, True, False]
+    assert [bool(indices.put("Service", child(9, name))) for name in ("a", "b", "c")] == [False, True, False]
 
 
 def test_an_object_belongs_to_the_model_of_its_label_and_of_its_owner() -> None:
@@ -122,7 +147,10 @@ def test_of_a_node_only_what_placement_needs_is_kept(status: dict[str, Any], rea
     ],
 )
 def test_what_was_known_and_is_not_on_the_list_is_gone(known: str, listed: str, gone: str) -> None:
-    listing = Listing(child(5, name) for name in known.split())
+    indices = Indices()
+    for name in known.split():
+        indices.put("Service", child(5, name))
+    listing = indices.begin_list("Service")
     for name in listed.split():
         listing.saw(child(7, name))
     assert [body["metadata"]["name"] for body in listing.gone()] == gone.split()
@@ -131,7 +159,7 @@ def test_what_was_known_and_is_not_on_the_list_is_gone(known: str, listed: str, 
 def test_what_became_known_while_the_list_was_on_its_way_stays() -> None:
     indices = Indices()
     indices.put("Service", child(5))
-    listing = Listing(indices.every("Service"))
+    listing = indices.begin_list("Service")
     indices.put("Service", child(9))
     indices.put("Service", child(10, "young"))
     for body in listing.gone():
