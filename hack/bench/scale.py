@@ -20,4 +20,4 @@ class Scale:
 
 SMOKE = Scale("smoke", runs=1, seconds=1, short_seconds=1, warmup_seconds=1, memory_requests=4_000, every_row=False)
 BENCH = Scale("bench", runs=5, seconds=3, short_seconds=2, warmup_seconds=1, memory_requests=200_000, every_row=False)
-FULL = Scale("full", runs=5, seconds=4, short_seconds=4, warmup_seconds=1, memory_requests=1_000_000, every_row=True)
+FULL = Scale("full", runs=5, seconds=4, short_seconds=2, warmup_seconds=1, memory_requests=1_000_000, every_row=True)
