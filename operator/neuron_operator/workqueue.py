@@ -102,7 +102,8 @@ class WorkQueue(Generic[Key]):
     _waiting: Lanes[Key] = field(default_factory=Lanes)
     _busy: dict[Key, float] = field(default_factory=dict)
     _again: set[Key] = field(default_factory=set)
-    _timers: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
+    # When each is due is kept beside it: for less than half a millisecond uvloop gives a handle that can't tell.
+    _timers: dict[Key, tuple[float, asyncio.Handle]] = field(default_factory=dict)
     _soon: set[Key] = field(default_factory=set)
     _attempts: dict[Key, int] = field(default_factory=dict)
     _held_until: dict[Key, float] = field(default_factory=dict)
@@ -125,10 +126,11 @@ class WorkQueue(Generic[Key]):
         loop = asyncio.get_running_loop()
         due, planned = loop.time() + delay_s, self._timers.get(key)
         if planned is not None:
-            if planned.when() <= due:
+            planned_due, timer = planned
+            if planned_due <= due:
                 return
-            planned.cancel()
-        self._timers[key] = loop.call_at(due, self._ripen, key)
+            timer.cancel()
+        self._timers[key] = due, loop.call_at(due, self._ripen, key)
 
     def add_soon(self, key: Key, delay_s: float) -> None:
         """To be looked at with whatever else is added until then; counted as waiting meanwhile."""
@@ -161,7 +163,7 @@ class WorkQueue(Generic[Key]):
         if key in self._soon:
             # This look sees it all. Whatever else the timer was for, the look says itself when there is to be another.
             self._soon.discard(key)
-            self._timers.pop(key).cancel()
+            self._timers.pop(key)[1].cancel()
         return key
 
     def done(self, key: Key) -> None:
@@ -183,7 +185,7 @@ class WorkQueue(Generic[Key]):
         return self._attempts.get(key, 0)
 
     def close(self) -> None:
-        for timer in self._timers.values():
+        for _, timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         self._soon.clear()

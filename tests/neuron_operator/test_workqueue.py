@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +53,19 @@ async def test_of_several_later_times_the_earliest_counts() -> None:
     queue.add_after(A, 30)
     assert await asyncio.wait_for(queue.take(), 60) == A
     queue.close()
+
+
+def test_uvloops_handle_for_what_is_due_almost_now_can_be_planned_over() -> None:
+    """It has no time of its own, as the one of asyncio has."""
+
+    async def planned_twice() -> Key:
+        queue = WorkQueue[Key]()
+        queue.add_after(A, 0.0001)
+        queue.add_after(A, 0.0)
+        return await asyncio.wait_for(queue.take(), 60)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(planned_twice()) == A
 
 
 async def test_what_is_added_soon_counts_as_waiting_and_comes_once() -> None:
