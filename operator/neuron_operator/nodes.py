@@ -25,6 +25,8 @@ from neuron_operator.workqueue import WorkQueue
 logger = logging.getLogger(__name__)
 
 KEPT_S: Final = 5.0
+# As long as that, once one of the watched pods or a node has changed since.
+KEPT_AFTER_CHANGE_S: Final = 1.0
 # Of many changes at once, such as a rollout of a hundred pods, the waiting models see one.
 NUDGE_S: Final = 1.0
 # The scheduler extension notes a pod before it has its node, and forgets it after it is gone.
@@ -137,7 +139,8 @@ class NodeWatch:
         """Of the pods on these nodes and of those that have none yet."""
         seen = {(node.name, node.core_usage) for node in nodes if node.allocatable_cores}
         async with self._reading:
-            is_outdated = self._read_at <= self._outdated_at or _now() - self._read_at > KEPT_S
+            kept_s = KEPT_S if self._read_at > self._changed_at else KEPT_AFTER_CHANGE_S
+            is_outdated = self._read_at <= self._outdated_at or _now() - self._read_at > kept_s
             # A node that has only now told of its cores may have pods on them already, and one whose usage map has
             # changed has other pods: held against older ones, the map would look stale.
             if is_outdated or not seen <= self._read_nodes:
