@@ -61,6 +61,10 @@ class Api:
         answer = self._client.get(self.path(plural, name))
         return None if answer.status_code == 404 else dict(answer.json())
 
+    def serves(self, plural: str) -> bool:
+        """Whether the API server knows the resource."""
+        return self._client.get(self.path(plural)).status_code != 404
+
     def every(self, plural: str) -> list[Body]:
         return self._list(plural)[0]
 

@@ -69,6 +69,9 @@ def _api(control_plane: ControlPlane) -> Iterator[Api]:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": api.namespace}}
     api.create("namespaces", namespace, is_namespaced=False)
     yield api
+    # One that waits for cores makes the operator ask for pods, also in the tests of others on the same server.
+    for body in api.every("neuronmodels") if api.serves("neuronmodels") else ():
+        api.delete("neuronmodels", body["metadata"]["name"])
     api.close()
 
 
