@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 
 Body = dict[str, Any]
 TIMEOUT_S = 60.0
+# The API server closes a connection that was idle for 90 seconds, perhaps just when it is used again.
+LONGEST_IDLE_S = 30.0
 # The API server ends a watch after it; nobody here watches for as long.
 WATCH_S = 7200
 JSON, MERGE = "application/json", "application/merge-patch+json"
@@ -52,11 +55,15 @@ class Client:
     def request(self, method: str, path: str, body: Body | bytes | None = None, content_type: str = JSON) -> Body:
         """The answer; RefusedError for any code from 300 on."""
         connection = self._connection()
+        if time.monotonic() - getattr(self._own, "used_at", 0.0) > LONGEST_IDLE_S:
+            # It opens another by itself.
+            connection.close()
         encoded = json.dumps(body).encode() if isinstance(body, dict) else body
         try:
             connection.request(method, path, encoded, self._headers | {"Content-Type": content_type})
             answer = connection.getresponse()
             content = answer.read()
+            self._own.used_at = time.monotonic()
         except (OSError, http.client.HTTPException):
             connection.close()
             raise
