@@ -16,7 +16,11 @@ from local_control_plane.programs import ROOT, free_port
 START_TIMEOUT_S, END_TIMEOUT_S, ANSWER_TIMEOUT_S = 120.0, 60.0, 60.0
 
 
-AT_WORK = ("neuron_serving_operator_oldest_key_age_seconds", "neuron_serving_operator_postponed_statuses")
+AT_WORK = (
+    "neuron_serving_operator_oldest_key_age_seconds",
+    "neuron_serving_operator_queue_depth",
+    "neuron_serving_operator_postponed_statuses",
+)
 
 
 @dataclass
