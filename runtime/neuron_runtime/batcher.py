@@ -27,7 +27,7 @@ from neuron_runtime.buckets import (
 from neuron_runtime.errors import InferenceFailedError, InvalidRequestError, NotReadyError, RefusedPayloadError
 from neuron_runtime.isolation import MOST_CRASHES, Fleet, RefusedPayloads, fingerprint
 from neuron_runtime.metrics import BatchRecord, Metrics
-from neuron_runtime.rooms import Rooms
+from neuron_runtime.rooms import Rooms, batches_per_worker
 from neuron_runtime.served_model import ServedModel
 from neuron_runtime.tensors import Array
 from neuron_runtime.tickets import Answer, Part, Ticket
@@ -84,7 +84,7 @@ class Batcher:
         self._limits = Limits(limits.window_seconds)
         self._known_fits: dict[tuple[Shape, ...], int] = {}
         self._cuts_outputs = any(-1 in spec.shape[1:] for spec in model.outputs)
-        self._rooms: Rooms[Room] = Rooms(limits.in_flight)
+        self._rooms: Rooms[Room] = Rooms(batches_per_worker(limits.in_flight))
         self._refused = RefusedPayloads(limits.refuse_payload_seconds)
         self._queue: deque[Ticket] = deque()
         self._suspects: deque[Ticket] = deque()

@@ -9,6 +9,15 @@ from typing import Generic, TypeVar
 R = TypeVar("R", bound=Hashable)
 
 
+def batches_per_worker(in_flight: int) -> int:
+    """How many batches a worker holds whose core takes `in_flight` calls at a time.
+
+    Never only the one that runs: the next one is there when that ends, or the core would idle on the way to the front
+    and back. Since a busy worker is only given full batches, nobody is worse off for it.
+    """
+    return max(2, in_flight)
+
+
 class Rooms(Generic[R]):
     """`calls_per_room` is how many batches one worker holds at a time: one runs, the others wait behind it."""
 

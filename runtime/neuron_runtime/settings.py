@@ -52,7 +52,11 @@ class ServeSettings(BaseSettings):
         None, ge=1, le=4096, description="Largest batch to use; larger buckets are not loaded. Default: no limit."
     )
     in_flight: int | None = Field(
-        None, ge=1, le=16, description="Calls in flight on each core. Default: 2, or what the simulated row shows."
+        None,
+        ge=1,
+        le=16,
+        description="Calls in flight on each core; a full batch may wait behind a single one. Default: 2, or what the "
+        "simulated row shows.",
     )
     batch_window_microseconds: int = Field(
         500,

@@ -22,6 +22,7 @@ import neuron_runtime
 from neuron_runtime.child_processes import kill
 from neuron_runtime.health import WorkerState
 from neuron_runtime.messages import Failed, Fatal, Frame, FrameReader, Ping, Pong, Progress, Result, Run, Start, encode
+from neuron_runtime.rooms import batches_per_worker
 from neuron_runtime.supervision import Ending
 from neuron_runtime.tensors import Array
 from neuron_runtime.termination import Reason
@@ -42,7 +43,7 @@ class Deadlines:
     loading: float = 1800.0
     warming: float = 600.0
     executing: float = 60.0
-    """Between two results; one batch may take this long for each call that a core holds."""
+    """Between two results; one batch may take this long for each batch that a worker holds."""
     idle_ping: float = 5.0
     """A worker without batches is asked after this time…"""
     pong: float = 15.0
@@ -246,7 +247,7 @@ class WorkerProcess(asyncio.Protocol):
 
     def _is_overtaken(self, now: float) -> bool:
         """Its oldest batch hangs while another thread goes on answering."""
-        longest = self._deadlines.executing * self._start.in_flight
+        longest = self._deadlines.executing * batches_per_worker(self._start.in_flight)
         return bool(self._running) and now - next(iter(self._running.values())) > longest
 
     def _hung_state(self) -> str:

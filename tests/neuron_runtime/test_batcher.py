@@ -52,10 +52,10 @@ class Fleet:
 class Scene:
     """A batcher with one worker of batch 4; `join` brings more."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: BatchLimits | None = None) -> None:
         self.fleet = Fleet()
         self.metrics = Metrics(CollectorRegistry())
-        self.batcher = Batcher(simulated_model(None, 4), self.fleet, self.metrics, BatchLimits())
+        self.batcher = Batcher(simulated_model(None, 4), self.fleet, self.metrics, limits or BatchLimits())
         self.admission = Admission(100, 100, lambda: 0.001)
         self.worker = self.join()
 
@@ -98,6 +98,18 @@ class Scene:
 @pytest.fixture
 async def scene() -> Scene:
     return Scene()
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+async def test_a_busy_worker_is_given_the_next_batch_once_it_is_full(in_flight: int) -> None:
+    scene = Scene(BatchLimits(in_flight))
+    for value in (1, 2, 3, 4, 5):
+        scene.ask(value)
+        await scene.settle()
+    assert scene.running() == [[1], [2, 3, 4, 5]]
+    scene.ask(6)
+    await scene.settle()
+    assert len(scene.running()) == 2
 
 
 async def test_requests_of_one_turn_share_a_batch_and_get_their_own_rows(scene: Scene) -> None:

@@ -1,9 +1,10 @@
 """Who can take a batch, through everything that happens to workers."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuron_runtime.rooms import Rooms
+from neuron_runtime.rooms import Rooms, batches_per_worker
 
 
 def rooms_of(*names: str, calls: int = 2) -> Rooms[str]:
@@ -25,6 +26,16 @@ def test_idle_workers_come_before_busy_ones_and_take_turns() -> None:
     assert order == ["a", "b", "a", "b"]
     assert rooms.least_busy() is None
     assert (rooms.idle, rooms.prefetching) == (0, 0)
+
+
+@pytest.mark.parametrize(("in_flight", "batches"), [(1, 2), (2, 2), (3, 3)])
+def test_a_worker_always_has_the_next_batch(in_flight: int, batches: int) -> None:
+    rooms = rooms_of("a", calls=batches_per_worker(in_flight))
+    taken = 0
+    while rooms.least_busy():
+        rooms.started("a")
+        taken += 1
+    assert taken == batches
 
 
 def test_a_finished_batch_makes_room() -> None:

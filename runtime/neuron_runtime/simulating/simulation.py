@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from neuron_runtime.batch_policy import Buckets, Decision, Limits, Take, Wait, decide
+from neuron_runtime.rooms import batches_per_worker
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Simulation:
 
     @property
     def prefetching(self) -> int:
-        return sum(0 < core.calls < self._device.in_flight for core in self._run.cores)
+        return sum(0 < core.calls < batches_per_worker(self._device.in_flight) for core in self._run.cores)
 
     def open_loop(self, arrivals: Sequence[Arrival]) -> Run:
         for arrival in arrivals:
