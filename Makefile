@@ -134,12 +134,12 @@ bench-operator-full: setup ## The same with 1,000 models, and 5,000 left alone f
 .PHONY: integration
 integration: setup ## Against a real API server, S3 server and runtime processes
 	@$(RUN) cluster build
-	$(PY) -m pytest -q -m integration --ignore tests/integration/test_page.py $(if $(K),-k "$(K)")
+	$(PY) -m pytest -q -m integration --ignore tests/browser $(if $(K),-k "$(K)")
 
 .PHONY: browser
 browser: setup ## The runtime's page in headless Chromium, in a process of its own: the driver brings its own event loop
 	@$(RUN) cluster build
-	$(PY) -m pytest -q tests/integration/test_page.py $(if $(K),-k "$(K)")
+	$(PY) -m pytest -q tests/browser $(if $(K),-k "$(K)")
 
 .PHONY: e2e
 e2e: setup ## Stories on the real cluster (CASE=expression picks some)

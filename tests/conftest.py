@@ -17,7 +17,12 @@ settings.load_profile("any-machine")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """PyTorch alone takes seconds to import, and every test that needs it is an integration test."""
-    if "not integration" not in config.option.markexpr or collection_path.suffix != ".py":
+    """PyTorch alone takes seconds to import, and every test that needs it is an integration test.
+
+    A folder of such tests is left out with its fixtures.
+    """
+    if "not integration" not in config.option.markexpr:
         return None
-    return bool(INTEGRATION_ONLY.search(collection_path.read_text(encoding="utf-8"))) or None
+    modules = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    found = [INTEGRATION_ONLY.search(path.read_text(encoding="utf-8")) for path in modules if path.suffix == ".py"]
+    return True if found and all(found) else None

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,9 +76,16 @@ def started(
     *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
 ) -> Iterator[RunningServer]:
     """A server that listens (not necessarily ready); killed at the end if it still runs. `prefix` is a command that
-    runs it, by exec."""
+    runs it, by exec. What a killed one leaves in its temporary folder goes with that."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "TMPDIR": folder}
+        with _listening(flags, {**own, **(environment or {})}, prefix) as server:
+            yield server
+
+
+@contextmanager
+def _listening(flags: Sequence[str], variables: dict[str, str], prefix: Sequence[str]) -> Iterator[RunningServer]:
     runtime = str(Path(neuron_runtime.__file__).parent.parent)
-    variables = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **(environment or {})}
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [variables.get("PYTHONPATH"), runtime]))
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", "neuron_runtime", "serve", "--host", "127.0.0.1", "--port", "0", *flags],

@@ -4,100 +4,17 @@ import asyncio
 import gc
 import hashlib
 import inspect
-import itertools
-import json
-import re
-import socket
 import weakref
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from neuron_runtime.connections import LINGER_SECONDS, ConnectionLimits, Connections, Phase
+from neuron_runtime.connections import Phase
 from neuron_runtime.http_protocol import PIPELINED, HttpProtocol
-from neuron_runtime.routes.exchange import CONNECTION, Receive, Scope, Send, reply
-
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Turns of the loop, in which sockets are served, until it is true; the test's timeout ends it."""
-    for _ in itertools.takewhile(lambda _: not condition(), itertools.count()):
-        await asyncio.sleep(0.001)
-
-
-LIMITS = ConnectionLimits(open=64, head_seconds=10, body_seconds=20, idle_seconds=75)
-
-
-@dataclass
-class Served:
-    """A server in this process. `later` lets its connections be as old as if that time had passed."""
-
-    address: tuple[str, int]
-    connections: Connections
-    ended: Counter[str]
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
-
-    def later(self, seconds: float) -> None:
-        now = asyncio.get_running_loop().time()
-        self.connections.sweep(now)
-        self.connections.sweep(now + seconds)
-
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        before = len(self.connections)
-        reader, writer = await asyncio.open_connection(*self.address)
-        self.writers.append(writer)
-        await until(lambda: len(self.connections) > before)
-        return reader, writer
-
-    async def stands(self, phase: Phase) -> None:
-        """Until every connection does."""
-        await until(lambda: {connection.stand()[0] for connection in self.connections} == {phase})
-
-    async def ends_with(self, cause: str) -> None:
-        await until(lambda: self.ended == {cause: 1})
-
-    async def is_empty(self) -> None:
-        await until(lambda: len(self.connections) == 0)
-
-    async def say(self, request: bytes) -> bytes:
-        """Everything that is answered to these bytes until the connection ends."""
-        reader, writer = await asyncio.open_connection(*self.address)
-        self.writers.append(writer)
-        writer.write(request)
-        return await reader.read()
-
-
-@asynccontextmanager
-async def serving(app: App, limits: ConnectionLimits = LIMITS) -> AsyncIterator[Served]:
-    ended: Counter[str] = Counter()
-    connections = Connections(limits, lambda cause: ended.update([cause]))
-    protocol: Any = partial(HttpProtocol, connections)
-    config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None)
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        await server.startup([listener])
-        served = Served(listener.getsockname(), connections, ended)
-        try:
-            yield served
-        finally:
-            server.servers[0].close()
-            for writer in served.writers:
-                writer.transport.abort()
-            await served.is_empty()
-
-
-async def ok(scope: Scope, receive: Receive, send: Send) -> None:
-    await reply(send, 200, b"ok", [])
+from neuron_runtime.routes.exchange import CONNECTION, Receive, Scope, Send
+from served_connections import bodies, echo, ok, refusal, serving, statuses
 
 
 class Watching:
@@ -173,39 +90,6 @@ async def test_a_closed_connection_is_freed_without_the_garbage_collector() -> N
         assert [connection() for connection in connections] == [None]
     finally:
         gc.enable()
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    body, more = b"", True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        body, more = body + message["body"], message["more_body"]
-    await reply(send, 200, scope["path"].encode() + b" " + body, [])
-
-
-def bodies(answer: bytes) -> list[bytes]:
-    """Of all replies in what a connection said."""
-    found = []
-    while answer:
-        head, _, answer = answer.partition(b"\r\n\r\n")
-        length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
-        found.append(answer[:length])
-        answer = answer[length:]
-    return found
-
-
-def statuses(answer: bytes) -> list[int]:
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
-
-
-def refusal(answer: bytes) -> tuple[int, str]:
-    """Status and message of the last reply, which must be JSON and end the connection."""
-    head = answer[answer.rindex(b"HTTP/1.1") :]
-    assert b"content-type: application/json" in head
-    assert b"connection: close" in head
-    return statuses(head)[0], json.loads(bodies(head)[0])["error"]
 
 
 @pytest.mark.parametrize(
@@ -314,82 +198,6 @@ async def test_an_offered_upgrade_is_not_taken_up() -> None:
         assert bodies(await reader.readuntil(b"/4 x")) == [b"/4 x"]
 
 
-@pytest.mark.parametrize(
-    "begun", [b"G", b"GET / HTTP/1.1\r\na: b\r\n", b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n"]
-)
-async def test_a_slow_head_is_refused(begun: bytes) -> None:
-    async with serving(ok) as served:
-        reader, writer = await served.open()
-        writer.write(begun)
-        await served.stands(Phase.HEAD)
-        served.later(9)
-        await served.stands(Phase.HEAD)
-        served.later(10)
-
-        assert refusal(await reader.read()) == (408, "the request's head did not arrive within 10 seconds")
-        assert served.ended == {"head-timeout": 1}
-
-
-@pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\n\r\n"], ids=["silent", "kept alive"])
-async def test_an_idle_connection_is_closed_without_a_word(first: bytes) -> None:
-    async with serving(ok) as served:
-        reader, writer = await served.open()
-        writer.write(first)
-        if first:
-            await reader.readuntil(b"ok")
-        served.later(74)
-        assert len(served.connections) == 1
-        served.later(75)
-
-        assert await reader.read() == b""
-
-
-async def test_a_refused_body_that_does_not_end_is_no_longer_taken() -> None:
-    async with serving(ok) as served:
-        reader, writer = await served.open()
-        writer.write(b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
-        await reader.readuntil(b"ok")
-        served.later(20)
-
-        await served.ends_with("body-timeout")
-
-
-async def test_a_client_that_does_not_read_its_reply_is_dropped() -> None:
-    async def much(scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(send, 200, bytes(50_000_000), [])
-
-    async with serving(much) as served:
-        _, writer = await served.open()
-        transport: Any = writer.transport
-        transport.pause_reading()
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        await served.stands(Phase.REPLY)
-        served.later(20)
-
-        await served.ends_with("reply-timeout")
-
-
-async def test_a_refusal_arrives_although_the_body_was_not_read() -> None:
-    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(send, 413, b"", [(b"connection", b"close")])
-
-    async with serving(refuse) as served:
-        answer = await served.say(b"POST / HTTP/1.1\r\ncontent-length: 30000000\r\n\r\n" + bytes(30_000_000))
-
-        assert statuses(answer) == [413]
-
-
-async def test_an_ended_connection_waits_for_the_client_but_not_for_ever() -> None:
-    async with serving(ok) as served:
-        reader, writer = await served.open()
-        writer.write(b"nonsense\r\n\r\n")
-        assert statuses(await reader.read()) == [400]
-        await served.stands(Phase.ENDED)
-        served.later(LINGER_SECONDS)
-
-        await served.is_empty()
-
-
 EXPECT = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
 
 
@@ -409,35 +217,6 @@ async def test_a_refusal_comes_instead_of_100_continue_and_ends_the_connection()
         answer = await served.say(EXPECT)
 
         assert (statuses(answer), b"connection: close" in answer) == ([200], True)
-
-
-async def test_a_new_connection_takes_the_place_of_the_one_idle_for_longest() -> None:
-    async with serving(ok, replace(LIMITS, open=2)) as served:
-        (oldest, _), _ = await served.open(), await served.open()
-
-        assert statuses(await served.say(b"POST / HTTP/1.0\r\n\r\n")) == [200]
-        assert await oldest.read() == b""
-        assert served.ended == {"evicted": 1}
-
-
-async def test_with_every_connection_busy_probes_are_answered_and_the_rest_is_refused() -> None:
-    release = asyncio.Event()
-
-    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/work":
-            await release.wait()
-        await ok(scope, receive, send)
-
-    async with serving(wait, replace(LIMITS, open=2)) as served:
-        busy = [await served.open() for _ in range(2)]
-        for _, writer in busy:
-            writer.write(b"POST /work HTTP/1.1\r\nconnection: close\r\n\r\n")
-        await served.stands(Phase.BUSY)
-
-        assert refusal(await served.say(b"POST /work HTTP/1.1\r\n\r\n"))[0] == 503
-        assert statuses(await served.say(b"GET /health HTTP/1.1\r\n\r\n")) == [200]
-        release.set()
-        assert [statuses(await reader.read()) for reader, _ in busy] == [[200]] * 2
 
 
 def source_hash(method: Callable[..., object]) -> str:
