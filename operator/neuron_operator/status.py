@@ -92,14 +92,19 @@ def previous_status(body: Mapping[str, Any]) -> NeuronModelStatus:
 
 
 def is_only_progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether there is a step that says no more than that things go on: such a one may wait for the next."""
+    """Whether there is a step that says no more than that things go on: such a one may wait for the next.
+
+    The first word on a model may be one.
+    """
 
     def told(status: Mapping[str, Any]) -> tuple[Any, ...]:
         conditions = [(c["type"], c["status"], c["reason"]) for c in status.get("conditions", ())]
         return status.get("observedGeneration"), status.get("lastFailure"), conditions
 
-    reasons = {c["reason"] for c in after["conditions"] if c["type"] == ConditionType.READY}
-    return before != after and reasons == {Reason.PROGRESSING} and told(before) == told(after)
+    reasons = {c["reason"] for c in after["conditions"]}
+    is_first = before.get("observedGeneration", -1) < 0 and reasons == {Reason.PROGRESSING}
+    is_going_on = Reason.PROGRESSING in reasons and told(before) == told(after)
+    return before != after and (is_first or is_going_on)
 
 
 def is_new(body: Mapping[str, Any] | None) -> bool:

@@ -82,6 +82,10 @@ class Lanes(Generic[Key]):
         self._since_new = 0 if is_new else self._since_new + 1
         return (self._new if is_new else self._known).pop()
 
+    @property
+    def has_new(self) -> bool:
+        return bool(self._new)
+
     def arrivals(self) -> Iterator[float]:
         yield from self._known.arrivals()
         yield from self._new.arrivals()
@@ -175,6 +179,11 @@ class WorkQueue(Generic[Key]):
     @property
     def depth(self) -> int:
         return len(self._waiting) + len(self._again) + sum(key not in self._waiting for key in self._soon)
+
+    @property
+    def has_new(self) -> bool:
+        """Whether a key waits that nobody looked at yet."""
+        return self._waiting.has_new
 
     def oldest_age_s(self) -> float:
         """Since when the oldest key waits or is being worked on; 0 when there is none."""

@@ -6,7 +6,7 @@ API server refuses for good comes back as a Refusal; what trying again may mend 
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -41,6 +41,9 @@ class Writer:
     metrics: Metrics
     contention: Contention = field(default_factory=Contention)
     events: EventBudget = field(default_factory=EventBudget)
+    # Whether other models wait to be looked at for the first time.
+    is_busy: Callable[[], bool] = lambda: False
+    # When a model was told of last; one that wasn't, when its first look was.
     _told_at: dict[Key, datetime] = field(default_factory=dict)
     _postponed: set[Key] = field(default_factory=set)
 
@@ -67,10 +70,15 @@ class Writer:
         return None
 
     def seconds_until_told(self, model: Mapping[str, Any], status: Body, now: datetime) -> float:
-        """How long the status should wait: mere progress is told every few seconds, everything else at once."""
+        """How long the status should wait: mere progress is told every few seconds, everything else at once.
+
+        So is the first word on a model, unless others wait to be looked at: most of many that come together serve
+        before it would be their turn to be told of twice.
+        """
         key, pause_s = _at(model), 0.0
-        if key in self._told_at and is_only_progress(model.get("status") or {}, status):
-            pause_s = max(0.0, (self._told_at[key] + PROGRESS_EVERY - now).total_seconds())
+        if is_only_progress(model.get("status") or {}, status) and (key in self._told_at or self.is_busy()):
+            told_at = self._told_at.setdefault(key, now)
+            pause_s = max(0.0, (told_at + PROGRESS_EVERY - now).total_seconds())
         self._postpone(key, is_postponed=pause_s > 0)
         return pause_s
 
@@ -98,6 +106,10 @@ class Writer:
             await self.cluster.post_event(event)
         except errors.ApiError as error:
             logger.warning("model=%s/%s action=none event=%s reason=%s", *key, event["reason"], json.dumps(str(error)))
+
+    def has_seen(self, key: Key) -> bool:
+        """Whether the model was told of, or is about to be."""
+        return key in self._told_at
 
     def forget(self, key: Key) -> None:
         """The model is gone; what was remembered of it goes too."""

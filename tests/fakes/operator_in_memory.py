@@ -53,12 +53,12 @@ class OperatorInMemory:
         gate.open()
         self.held.clear()
         self._on_the_way.clear()
-        self.queue = WorkQueue[Key](lambda key: is_new(self.indices.get(KIND, key)), random.Random(0))
+        self.queue = WorkQueue[Key](self._is_new, random.Random(0))
         nodes = NodeWatch(self.cluster, self.indices, self.queue)
         self._feed, metrics = Feed(self.indices, self.queue, nodes), Metrics(CollectorRegistry())
-        writer = Writer(self.cluster, self.indices, gate, metrics)
+        self._writer = Writer(self.cluster, self.indices, gate, metrics, is_busy=lambda: self.queue.has_new)
         turns = Turns(self.queue.add)
-        self._reconciler = Reconciler(self.indices, writer, nodes, self.settings, self.clock, turns)
+        self._reconciler = Reconciler(self.indices, self._writer, nodes, self.settings, self.clock, turns)
         self.cluster.told = self._hear
         for kind in WATCHED:
             self._relist(kind)
@@ -100,6 +100,9 @@ class OperatorInMemory:
         known, stored = self.indices.get(kind, key), self.cluster.find(kind, *key)
         versions = [body and body["metadata"]["resourceVersion"] for body in (known, stored)]
         return versions[0] == versions[1]
+
+    def _is_new(self, key: Key) -> bool:
+        return is_new(self.indices.get(KIND, key)) and not self._writer.has_seen(key)
 
     async def _reconcile(self, key: Key) -> float | None:
         self.looks += 1

@@ -43,12 +43,13 @@ class World:
     gate: Gate = field(default_factory=Gate)
     queue: WorkQueue[Key] = field(default_factory=WorkQueue)
     now: datetime = NOW
+    is_busy: bool = False
 
     def __post_init__(self) -> None:
         self.gate.open()
         cluster: Cluster = self.cluster
         watch = nodes.NodeWatch(cluster, self.indices, self.queue)
-        writer = Writer(cluster, self.indices, self.gate, Metrics(CollectorRegistry()))
+        writer = Writer(cluster, self.indices, self.gate, Metrics(CollectorRegistry()), is_busy=lambda: self.is_busy)
         self.reconciler = Reconciler(self.indices, writer, watch, settings(), lambda: self.now)
 
     def write(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -204,6 +205,32 @@ async def test_mere_progress_is_told_at_intervals_and_anything_else_at_once(worl
     await world.reconciler.reconcile(KEY)
     assert ("write_status", "NeuronModel") in world.cluster.calls
     assert world.ready()["reason"] == "SchedulerExtensionRequired"
+
+
+async def test_while_others_wait_for_their_first_look_the_first_word_on_a_model_waits_for_the_next(
+    world: World,
+) -> None:
+    world.is_busy = True
+    assert await world.reconcile() == [("apply", kind) for kind in CREATED]
+    assert await world.reconciler.reconcile(KEY) == PROGRESS_EVERY.total_seconds()
+    deployment = world.cluster.objects[Ref("Deployment", *KEY)]
+    counts = {"observedGeneration": 1, "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+    world.write({**deployment, "metadata": {**deployment["metadata"], "generation": 1}, "status": counts})
+    world.cluster.calls.clear()
+    await world.reconciler.reconcile(KEY)
+    assert world.cluster.calls == [("write_status", "NeuronModel"), ("post_event", "Serving")]
+
+
+async def test_the_first_word_on_a_model_does_not_wait_for_long_nor_for_nothing(world: World) -> None:
+    world.is_busy = True
+    await world.reconcile()
+    assert [what for what, _ in await world.reconcile()] == ["write_status", "post_event"], "after the time of one word"
+
+
+async def test_what_is_wrong_with_a_model_is_told_at_its_first_look_however_many_wait(world: World) -> None:
+    world.is_busy = True
+    world.edit({"neuronCores": 3})
+    assert await world.reconcile() == [("write_status", "NeuronModel"), ("post_event", "SchedulerExtensionRequired")]
 
 
 async def test_a_child_with_another_controller_is_a_name_conflict(world: World) -> None:

@@ -37,6 +37,16 @@ async def test_a_key_added_while_it_is_worked_on_comes_back_only_when_it_is_done
     assert queue.depth == 0
 
 
+async def test_a_key_that_nobody_looked_at_is_seen_waiting_until_it_is_taken() -> None:
+    queue = WorkQueue[Key](is_new=lambda key: key == B)
+    queue.add(A)
+    assert not queue.has_new
+    queue.add(B)
+    assert queue.has_new
+    assert [await queue.take(), await queue.take()] == [A, B]
+    assert not queue.has_new
+
+
 async def test_a_waiting_worker_wakes_up() -> None:
     queue = WorkQueue[Key]()
     takers = [asyncio.create_task(queue.take()) for _ in range(2)]
