@@ -20,6 +20,7 @@ import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from pydantic_core import from_json
 
 from neuron_operator import __version__, errors
 from neuron_operator.names import API_VERSION, FIELD_MANAGER, KIND, PLURAL
@@ -274,7 +275,7 @@ class ApiCluster:
             self._observe(method, resource, code, time.monotonic() - started)
         if code >= 400:
             raise _api_error(code, headers, payload, f"{method} {shown}")
-        parsed: Body = json.loads(payload)
+        parsed: Body = from_json(payload)
         return parsed
 
     async def _send(

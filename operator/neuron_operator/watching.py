@@ -17,8 +17,10 @@ from typing import Any, Final, cast
 
 import aiohttp
 import kopf
+from kopf._cogs.clients import api as kopf_api
 from kopf._cogs.clients import errors as kopf_errors
 from kopf._cogs.clients import watching as kopf_watching
+from pydantic_core import from_json
 
 from neuron_operator.access import LONGEST_PAUSE_S, Access, serves_models
 from neuron_operator.cluster import RESOURCES, ApiCluster
@@ -56,6 +58,12 @@ CLOSED: Final = "Connection closed."
 BOOKMARK: Final = "BOOKMARK"
 
 Event = kopf_watching.Bookmark | kopf.RawEvent
+
+
+class FastJson:
+    """In place of the module that kopf reads each line of a watch with, in half the time."""
+
+    loads = staticmethod(from_json)
 
 
 class RefusedError(kopf_errors.APIClientError):
@@ -207,9 +215,14 @@ def wrapped_streams(streams: Streams) -> Iterator[None]:
     """kopf offers no place to put a stream or a refusal into, so its functions are replaced while it runs;
     pyproject.toml pins kopf to the minor version whose functions these are."""
     stream, check = kopf_watching.continuous_watch, kopf_errors.check_response
+    json = cast(Any, kopf_api).json
     expected = {"settings", "resource", "namespace", "operator_pause_waiter"}
     assert set(inspect.signature(stream).parameters) == expected, "kopf's stream takes other arguments now"
     assert set(inspect.signature(check).parameters) == {"response"}, "kopf checks responses in another way now"
+
+    assert "json.loads(line." in inspect.getsource(kopf_api.stream), (
+        "kopf reads the lines of a watch in another way now"
+    )
 
     async def check_response(response: aiohttp.ClientResponse) -> None:
         try:
@@ -220,10 +233,12 @@ def wrapped_streams(streams: Streams) -> Iterator[None]:
             raise RefusedError(error.message, status=error.status, headers=error.headers) from error
 
     cast(Any, kopf_watching).continuous_watch, cast(Any, kopf_errors).check_response = streams.stream, check_response
+    cast(Any, kopf_api).json = FastJson
     try:
         yield
     finally:
         cast(Any, kopf_watching).continuous_watch, cast(Any, kopf_errors).check_response = stream, check
+        cast(Any, kopf_api).json = json
 
 
 def _end_soon(_: asyncio.Task[Any]) -> None:
