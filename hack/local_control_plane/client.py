@@ -22,7 +22,7 @@ TIMEOUT_S = 60.0
 LONGEST_IDLE_S = 30.0
 # The API server ends a watch after it; nobody here watches for as long.
 WATCH_S = 7200
-JSON, MERGE = "application/json", "application/merge-patch+json"
+JSON, MERGE, APPLY = "application/json", "application/merge-patch+json", "application/apply-patch+yaml"
 # Lists are merged by their items' names and types.
 STRATEGIC = "application/strategic-merge-patch+json"
 

@@ -25,8 +25,8 @@ from operator_bench.scale import Scale, Size
 from operator_bench.story import Story, create_models
 from operator_bench.world import bare_control_plane, world
 
-FLOOR, OPERATOR = "floor", "operator"
-# Of the only figure that needs both sides, hence taken when both are over.
+FLOOR, APPLIED_FLOOR, OPERATOR = "floor", "applied floor", "operator"
+# Of the only figure that needs all sides, hence taken when they are over.
 CREATION = "creation"
 FAILURES = (
     BenchError,
@@ -68,15 +68,15 @@ class Session:
         wanted = [name for name in FIGURES if name in size.figures_of(number)]
         if not wanted:
             return
-        story, floor_seconds = None, None
-        for side in order_of_round([FLOOR, OPERATOR] if CREATION in wanted else [OPERATOR], number):
+        story, floors = None, dict[str, float]()
+        for side in order_of_round([FLOOR, APPLIED_FLOOR, OPERATOR] if CREATION in wanted else [OPERATOR], number):
             with self._told_if_it_fails(side):
-                if side == FLOOR:
-                    floor_seconds = floor_of(size.models)
-                else:
+                if side == OPERATOR:
                     story = self._operator_side(size.models, wanted)
+                else:
+                    floors[side] = floor_of(size.models, by_apply=side == APPLIED_FLOOR)
         if CREATION in wanted and story is not None:
-            story.floor_seconds = floor_seconds
+            story.floor_seconds, story.applied_floor_seconds = floors.get(FLOOR), floors.get(APPLIED_FLOOR)
             self._take(CREATION, story)
 
     def _operator_side(self, models: int, wanted: list[str]) -> Story:
@@ -102,6 +102,7 @@ class Session:
             self.failed.append(what)
 
 
-def floor_of(models: int) -> float:
-    with bare_control_plane(models) as (_, client), step(f"the floor of {models:,} models"):
-        return create_everything(client, models)
+def floor_of(models: int, *, by_apply: bool) -> float:
+    how = " by server-side apply" if by_apply else ""
+    with bare_control_plane(models) as (_, client), step(f"the floor of {models:,} models{how}"):
+        return create_everything(client, models, by_apply=by_apply)

@@ -35,12 +35,13 @@ class Created:
 
 @dataclass
 class Story:
-    """What the figures of one run are taken of. `floor_seconds` is None where no floor was measured."""
+    """What the figures of one run are taken of. The seconds of a floor that was not measured are None."""
 
     world: World
     created: Created
     steady_seconds: int
     floor_seconds: float | None = None
+    applied_floor_seconds: float | None = None
 
     @property
     def models(self) -> int:

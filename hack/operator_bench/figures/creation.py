@@ -16,8 +16,12 @@ def measure(story: Story) -> list[Finding]:
     if story.floor_seconds is None:
         return rows
     ratio = (created.children_seconds / story.floor_seconds,)
-    return [
+    rows = [
         Finding(FIGURE, f"{size}: the floor", "s", (story.floor_seconds,)),
         *rows,
         Finding(FIGURE, f"{size}: last child, over the floor", "times", ratio, OVER_FLOOR),
     ]
+    if story.applied_floor_seconds is not None:
+        applied = (story.applied_floor_seconds / story.floor_seconds,)
+        rows.append(Finding(FIGURE, f"{size}: the floor by server-side apply, over the floor", "times", applied))
+    return rows
