@@ -51,6 +51,11 @@ def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[
     return tuple(above / below for above, below in zip(numerators, denominators, strict=True))
 
 
+def voided(findings: Sequence[Finding], why: str) -> list[Finding]:
+    """The findings, void for that reason if there is one."""
+    return [dataclasses.replace(finding, void=finding.void or why) for finding in findings]
+
+
 def to_json(finding: Finding) -> dict[str, Any]:
     return {**dataclasses.asdict(finding), "measured": finding.measured, "verdict": finding.verdict}
 

@@ -29,3 +29,8 @@ def busy_seconds() -> float:
     """CPU time the whole machine has spent on anything but idling."""
     times = psutil.cpu_times()
     return sum(times) - times.idle - times.iowait
+
+
+def stolen_seconds() -> float:
+    """CPU time that the hypervisor gave to others while something here wanted to run; 0 where nothing tells."""
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))

@@ -1,21 +1,55 @@
-"""Interleaved runs: A B, B A, A B, … so that a machine that gets slower gets slower for everyone."""
+"""Interleaved runs: A B, B A, A B, … so that a machine that gets slower gets slower for everyone.
 
+On a virtual machine the hypervisor may give the CPUs to others in the middle of a run, whose number is then theirs as
+much as ours: such a run is taken again, and where that does not help, the rows say that they are void.
+"""
+
+import os
+import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from cluster.progress import step
+from bench.process_tree import stolen_seconds
+from cluster.progress import say, step
 
 T = TypeVar("T")
 
+MOST_STOLEN: Final = 0.03
+"""Of the time of all CPUs; quiet hours have 0.01 to 0.02."""
 
-def interleaved(title: str, runs: int, sides: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:
-    """What every side returned in each round, in the order of the rounds."""
-    found: dict[str, list[T]] = {name: [] for name in sides}
-    for number in range(runs):
-        with step(f"{title}, run {number + 1} of {runs}: {', '.join(sides)}"):
-            for name in order_of_round(list(sides), number):
-                found[name].append(sides[name]())
-    return found
+
+class Rounds(dict[str, list[T]]):
+    """What every side returned in each round, in the order of the rounds. `void` says why they are no result."""
+
+    void: str = ""
+
+
+def interleaved(
+    title: str,
+    runs: int,
+    sides: Mapping[str, Callable[[], T]],
+    stolen: Callable[[], float] = stolen_seconds,
+) -> Rounds[T]:
+    """`runs` undisturbed rounds of twice as many at most; with fewer than half of them, the least disturbed as well."""
+    good: list[dict[str, T]] = []
+    disturbed: list[tuple[float, dict[str, T]]] = []
+    while len(good) < runs and len(good) + len(disturbed) < 2 * runs:
+        began, stolen_before = time.monotonic(), stolen()
+        with step(f"{title}, run {len(good) + 1} of {runs}: {', '.join(sides)}"):
+            found = {name: sides[name]() for name in order_of_round(list(sides), len(good) + len(disturbed))}
+        share = (stolen() - stolen_before) / (time.monotonic() - began) / (os.cpu_count() or 1)
+        if share > MOST_STOLEN:
+            say(f"{title}: the hypervisor took {share:.0%} of the CPUs")
+            disturbed.append((share, found))
+        else:
+            good.append(found)
+    disturbed.sort(key=lambda one: one[0])
+    is_void = 2 * len(good) < runs
+    kept = [*good, *(found for _, found in disturbed[: runs - len(good)])] if is_void else good
+    rounds = Rounds[T]({name: [found[name] for found in kept] for name in sides})
+    if is_void:
+        rounds.void = f"the hypervisor took {disturbed[0][0]:.0%} of the CPUs or more in {len(disturbed)} runs"
+    return rounds
 
 
 def order_of_round(names: list[str], number: int) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bench.closed_loop import closed_loop, warm_up
 from bench.device import SimulatedDevice
 from bench.figures.headline import REQUEST
-from bench.findings import SHARE, Finding, Target, ratios
+from bench.findings import SHARE, Finding, Target, ratios, voided
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import Server, runtime
@@ -39,11 +39,12 @@ def measure(scale: Scale) -> list[Finding]:
     costs = {name: [one.microseconds_per_request for one in found] for name, found in visits.items()}
     rates = {name: [one.per_second for one in found] for name, found in visits.items()}
     change = tuple(ratio - 1 for ratio in ratios(costs[f"{MANY} cores"], costs[f"{FEW} cores"]))
-    return [
+    rows = [
         *(Finding(FIGURE, f"{name}: CPU per request", "µs", tuple(found)) for name, found in costs.items()),
         *(Finding(FIGURE, f"{name}: rate", "requests/s", tuple(found)) for name, found in rates.items()),
         Finding(FIGURE, f"more CPU per request with {MANY} cores than with {FEW}", SHARE, change, FLAT),
     ]
+    return voided(rows, visits.void)
 
 
 def visit(server: Server, device: SimulatedDevice, seconds: int) -> Visit:

@@ -1,7 +1,7 @@
 """CPU per request of the whole process tree, over that of an empty uvicorn echo driven at the same rate."""
 
 from bench.figures.headline import DEVICE, REQUEST
-from bench.findings import Finding, Target, ratios
+from bench.findings import Finding, Target, ratios, voided
 from bench.open_loop import Offered, all_answered, poisson
 from bench.runs import interleaved
 from bench.scale import Scale
@@ -19,10 +19,11 @@ def measure(scale: Scale) -> list[Finding]:
             FIGURE, scale.runs, {"echo": lambda: cost(empty, offered), "server": lambda: cost(server, offered)}
         )
     over_echo = ratios(costs["server"], costs["echo"])
-    return [
+    found = [
         *(Finding(FIGURE, f"{name}: CPU per request", "µs", tuple(values)) for name, values in costs.items()),
         Finding(FIGURE, f"over the echo, both at {REQUESTS_PER_SECOND}/s", "times", over_echo, OVER_ECHO),
     ]
+    return voided(found, costs.void)
 
 
 def cost(server: Server, offered: Offered) -> float:

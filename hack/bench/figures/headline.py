@@ -1,11 +1,12 @@
 """Share of the limit on AWS's resnet18 row: two cores, batches of 8 in 2.30 ms, two calls in flight on each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from bench.closed_loop import closed_loop, warm_up
 from bench.device import MODEL, of_row
 from bench.errors import BenchError
-from bench.findings import SHARE, Finding, Target, ratios
+from bench.findings import SHARE, Finding, Target, ratios, voided
 from bench.limit import Limit, limit
 from bench.loops import ClosedLoop
 from bench.payload import open_inference
@@ -24,24 +25,28 @@ REQUEST = open_inference(MODEL)
 def measure(scale: Scale) -> list[Finding]:
     with limit(DEVICE) as workers, runtime(*DEVICE.flags) as server:
         warm_up(server, REQUEST, clients=CLIENTS, seconds=scale.warmup_seconds)
-        limits, loops = alternate(FIGURE, scale, workers, server, clients=CLIENTS, seconds=scale.seconds)
-    return findings(limits, loops)
+        sides = alternate(FIGURE, scale, workers, server, clients=CLIENTS, seconds=scale.seconds)
+    return voided(findings(sides.limits, sides.loops), sides.void)
 
 
-def alternate(
-    title: str, scale: Scale, workers: Limit, server: Server, *, clients: int, seconds: int
-) -> tuple[list[float], list[ClosedLoop]]:
+class Sides(NamedTuple):
     """The limit in rows per second and the closed loop against the server, of each run."""
-    limits: list[float] = []
-    loops: list[ClosedLoop] = []
-    sides = {
-        "limit": lambda: limits.append(workers.rows_per_second(seconds)),
-        "server": lambda: loops.append(closed_loop(server, REQUEST, clients=clients, seconds=seconds)),
+
+    limits: list[float]
+    loops: list[ClosedLoop]
+    void: str
+
+
+def alternate(title: str, scale: Scale, workers: Limit, server: Server, *, clients: int, seconds: int) -> Sides:
+    limits, loops = "limit", "server"
+    sides: dict[str, Callable[[], float | ClosedLoop]] = {
+        limits: lambda: workers.rows_per_second(seconds),
+        loops: lambda: closed_loop(server, REQUEST, clients=clients, seconds=seconds),
     }
-    interleaved(title, scale.runs, sides)
-    if not all(limits):
+    rounds: Any = interleaved(title, scale.runs, sides)
+    if not all(rounds[limits]):
         raise BenchError(f"{title}: a run of {seconds} s is too short for the limit; too few batches came back")
-    return limits, loops
+    return Sides(rounds[limits], rounds[loops], rounds.void)
 
 
 def findings(limits: Sequence[float], loops: Sequence[ClosedLoop]) -> list[Finding]:

@@ -8,7 +8,7 @@ device call itself and therefore pauses as the server does.
 from bench.closed_loop import closed_loop, warm_up
 from bench.device import bare_call_p50
 from bench.figures.headline import DEVICE, REQUEST
-from bench.findings import Finding, Target
+from bench.findings import Finding, Target, voided
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import echo, runtime
@@ -38,7 +38,7 @@ def measure(scale: Scale) -> list[Finding]:
         (server - calling) * 1000
         for server, calling in zip(p50["server"], p50["echo that makes the call"], strict=True)
     ]
-    return [
+    found = [
         *(
             Finding(FIGURE, f"{name}, p50", "ms", tuple(value * 1000 for value in values))
             for name, values in p50.items()
@@ -46,3 +46,4 @@ def measure(scale: Scale) -> list[Finding]:
         Finding(FIGURE, "added by the server, one client", "ms", tuple(added), ADDED),
         Finding(FIGURE, "added over the echo that makes the call", "ms", tuple(over_calling)),
     ]
+    return voided(found, p50.void)

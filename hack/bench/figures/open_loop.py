@@ -3,10 +3,12 @@
 Once around the headline's device, and once around one so slow that the generator and the server find idle CPUs.
 """
 
+import itertools
+
 from bench.device import SimulatedDevice
 from bench.figures import overload
 from bench.figures.headline import DEVICE, REQUEST
-from bench.findings import Finding, Target
+from bench.findings import Finding, Target, voided
 from bench.limit import limit
 from bench.open_loop import Offered, all_answered, poisson, sort_out
 from bench.runs import interleaved
@@ -32,21 +34,23 @@ def measure(scale: Scale) -> list[Finding]:
 def around(device: SimulatedDevice, scale: Scale) -> list[Finding]:
     with limit(device) as workers, runtime(*device.flags) as server:
         per_second = LOAD * workers.rows_per_second(scale.seconds)
-        seeds = iter(range(scale.runs))
+        seeds = itertools.count()
         sides = {
             "server": lambda: all_answered(
                 server, poisson(server, REQUEST, Offered(per_second, scale.seconds, 0.5, seed=next(seeds)))
             )
         }
-        measured = interleaved(f"{FIGURE}: {device.service_ms:.3g} ms a batch", scale.runs, sides)["server"]
+        rounds = interleaved(f"{FIGURE}: {device.service_ms:.3g} ms a batch", scale.runs, sides)
+    measured = rounds["server"]
     kept = sort_out([(one,) for one in measured])
     p50, p99 = (tuple(one.percentile(percent) * 1000 for (one,) in kept.rounds) for percent in (50, 99))
     lag = tuple(one.lag_p99_seconds * 1000 for one in measured)
     what = f"{device.service_ms:.3g} ms a batch"
     bound = Target("at most", bound_ms(device))
-    return [
+    found = [
         Finding(FIGURE, f"{what}: offered, {LOAD:.0%} of the limit", "requests/s", (per_second,)),
         Finding(FIGURE, f"{what}: p50", "ms", p50, note=kept.note, void=kept.void),
         Finding(FIGURE, f"{what}: p99", "ms", p99, bound, note=kept.note, void=kept.void),
         Finding(FIGURE, f"{what}: the generator's own lag, p99", "ms", lag),
     ]
+    return voided(found, rounds.void)

@@ -3,9 +3,11 @@
 The device is slowed to some 1,300 rows/s, so that the generator keeps up with three times as much on the same CPUs.
 """
 
+import itertools
+
 from bench.device import SimulatedDevice
 from bench.figures.headline import REQUEST
-from bench.findings import SHARE, Finding, Target, ratios
+from bench.findings import SHARE, Finding, Target, ratios, voided
 from bench.limit import limit
 from bench.open_loop import Offered, poisson, sort_out
 from bench.runs import interleaved
@@ -26,7 +28,7 @@ that bursts are answered late rather than refused; who wants bounded latency set
 def measure(scale: Scale) -> list[Finding]:
     with limit(DEVICE) as workers, runtime(*DEVICE.flags, "--queue-capacity-rows", str(QUEUE_ROWS)) as server:
         limits: list[float] = []
-        seeds = iter(range(2 * scale.runs))
+        seeds = itertools.count()
 
         def offered(load: float) -> Measurement:
             per_second = load * limits[-1]
@@ -36,7 +38,8 @@ def measure(scale: Scale) -> list[Finding]:
         loads = {"nearly full": lambda: offered(NEARLY_FULL), "overload": lambda: offered(OVERLOAD)}
         measured = interleaved(FIGURE, scale.runs, loads)
         limits.append(workers.rows_per_second(scale.seconds))
-    return findings(measured["nearly full"], measured["overload"], sum(limits) / len(limits))
+    found = findings(measured["nearly full"], measured["overload"], sum(limits) / len(limits))
+    return voided(found, measured.void)
 
 
 def findings(nearly_full: list[Measurement], overload: list[Measurement], limit_per_second: float) -> list[Finding]:

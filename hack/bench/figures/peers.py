@@ -6,7 +6,7 @@ from bench import peer_environment
 from bench.closed_loop import closed_loop, warm_up
 from bench.device import bare_call_p50
 from bench.figures.headline import CLIENTS, DEVICE, REQUEST
-from bench.findings import SHARE, Finding, ratios
+from bench.findings import SHARE, Finding, ratios, voided
 from bench.limit import Limit, limit
 from bench.payload import Request
 from bench.peer_programs import Peer, beside_each, started
@@ -44,7 +44,8 @@ def beside(scale: Scale, workers: Limit, server: Server, peer: Peer) -> list[Fin
         }
         visits = interleaved(FIGURE, scale.runs, sides)
     bare = visits["device"]
-    return [finding for name in ("this runtime", peer.name) for finding in findings(name, peer, visits[name], bare)]
+    found = [finding for name in ("this runtime", peer.name) for finding in findings(name, peer, visits[name], bare)]
+    return voided(found, visits.void)
 
 
 def visit(server: Server, request: Request, seconds: int) -> Visit:

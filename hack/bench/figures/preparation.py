@@ -6,7 +6,7 @@ import sys
 from functools import partial
 
 from bench.errors import BenchError
-from bench.findings import Finding
+from bench.findings import Finding, voided
 from bench.runs import interleaved
 from bench.scale import Scale
 from bench.servers import own_environment
@@ -23,7 +23,8 @@ def measure(scale: Scale) -> list[Finding]:
         sides[TEXTS] = partial(per_second, "texts", str(bundle), str(scale.seconds))
     rates = interleaved(FIGURE, scale.runs, sides)
     note = "" if bundle.exists() else "texts were left out: make bundle builds the tokenizer's bundle"
-    return [Finding(FIGURE, name, "items/s per vCPU", tuple(found), note=note) for name, found in rates.items()]
+    rows = [Finding(FIGURE, name, "items/s per vCPU", tuple(found), note=note) for name, found in rates.items()]
+    return voided(rows, rates.void)
 
 
 def per_second(*arguments: str) -> float:

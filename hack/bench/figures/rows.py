@@ -37,7 +37,7 @@ def worst(found: Sequence[Finding]) -> list[Finding]:
     """The row that is furthest below, of those with each target."""
     least = []
     for what, target in ((f"of {LONG_BATCH_MS:g} ms a batch and more", SHARE_LONG), ("of less", SHARE_SHORT)):
-        alike = [finding for finding in found if finding.target == target]
+        alike = [finding for finding in found if finding.target == target and not finding.void]
         if alike:
             row = min(alike, key=lambda finding: finding.measured)
             met = sum(finding.verdict == "met" for finding in alike)
@@ -51,17 +51,14 @@ def replayed(scale: Scale, row: DeviceRow) -> Finding:
     seconds = seconds_for(device, scale)
     with limit(device) as workers, runtime(*device.flags) as server:
         warm_up(server, REQUEST, clients=device.clients, seconds=scale.warmup_seconds)
-        limits, loops = alternate(
-            f"{FIGURE}: {row.name}", scale, workers, server, clients=device.clients, seconds=seconds
-        )
+        sides = alternate(f"{FIGURE}: {row.name}", scale, workers, server, clients=device.clients, seconds=seconds)
     name = (
         f"{row.name}: {device.cores} x {device.batch_size} x {device.service_ms:.3g} ms, {device.in_flight} in flight, "
         f"{device.clients} clients"
     )
-    caveats = "; ".join(sorted({loop.caveat for loop in loops if loop.caveat}))
-    return Finding(
-        FIGURE, name, SHARE, ratios([loop.per_second for loop in loops], limits), target_of(device), note=caveats
-    )
+    caveats = "; ".join(sorted({loop.caveat for loop in sides.loops if loop.caveat}))
+    shares = ratios([loop.per_second for loop in sides.loops], sides.limits)
+    return Finding(FIGURE, name, SHARE, shares, target_of(device), note=caveats, void=sides.void)
 
 
 def target_of(device: SimulatedDevice) -> Target:

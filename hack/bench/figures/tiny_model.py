@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from bench import peer_environment, tiny_model
 from bench.closed_loop import closed_loop, warm_up
 from bench.figures.headline import CLIENTS, DEVICE, REQUEST
-from bench.findings import Finding, Target, ratios
+from bench.findings import Finding, Target, ratios, voided
 from bench.loops import ClosedLoop
 from bench.peer_programs import Peer, beside_each, started
 from bench.runs import interleaved
@@ -29,9 +29,9 @@ def measure(scale: Scale) -> list[Finding]:
 def alone(scale: Scale, server: Server) -> list[Finding]:
     warm_up(server, REQUEST, clients=CLIENTS, seconds=scale.warmup_seconds)
     sides = {"server": lambda: closed_loop(server, REQUEST, clients=CLIENTS, seconds=scale.seconds)}
-    loops = interleaved(FIGURE, scale.runs, sides)["server"]
+    loops = interleaved(FIGURE, scale.runs, sides)
     note = "the other servers are not installed; make bench PEERS=1 measures them"
-    return [rate_of("this runtime", loops, note)]
+    return voided([rate_of("this runtime", loops["server"], note)], loops.void)
 
 
 def beside(scale: Scale, server: Server, peer: Peer, program: Path) -> list[Finding]:
@@ -47,11 +47,12 @@ def beside(scale: Scale, server: Server, peer: Peer, program: Path) -> list[Find
     ours, theirs = loops["this runtime"], loops[peer.name]
     over = ratios([loop.per_second for loop in ours], [loop.per_second for loop in theirs])
     target = OVER_MLSERVER if peer.name == "MLServer" else None
-    return [
+    found = [
         rate_of(f"this runtime beside {peer.name}", ours),
         rate_of(peer.name, theirs),
         Finding(FIGURE, f"this runtime over {peer.name}", "times", over, target),
     ]
+    return voided(found, loops.void)
 
 
 def rate_of(name: str, loops: list[ClosedLoop], note: str = "") -> Finding:
