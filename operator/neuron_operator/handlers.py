@@ -6,12 +6,23 @@ worker never decides on half of the cluster, nor on half of a namespace that may
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
 from neuron_operator.canary import Canary
 from neuron_operator.first_lists import FirstLists
-from neuron_operator.indices import API_SERVICE, HPA, Indices, Key, Listing, News, key_of, model_keys, version_of
+from neuron_operator.indices import (
+    API_SERVICE,
+    HPA,
+    Indices,
+    Key,
+    Listing,
+    News,
+    key_of,
+    model_keys,
+    state_of,
+    version_of,
+)
 from neuron_operator.lease import holder_of
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
@@ -23,6 +34,8 @@ SURROUNDINGS: Final = (NODE, API_SERVICE)
 # A pod that starts is told of by scheduler, kubelet and controllers, some ten times within a second. One look at a few
 # of them costs what a look at each would.
 BURST_S: Final = 0.1
+# While models wait for their first look, and pods take their time in the same crowd.
+CROWDED_BURST_S: Final = 1.0
 
 
 class Feed:
@@ -52,7 +65,9 @@ class Feed:
         if news:
             # Pods, and statuses of Deployments, come in bursts; whatever else changes, somebody meant it.
             is_one_of_many = kind == "Pod" or (kind == "Deployment" and news is News.STATUS)
-            self._wake(kind, concerned | model_keys(kind, body), BURST_S if is_one_of_many else 0.0)
+            burst_s = CROWDED_BURST_S if self._queue.has_new else BURST_S
+            keys = concerned | model_keys(kind, body)
+            self._wake(kind, keys, burst_s if is_one_of_many else 0.0, cause=state_of(kind, body))
 
     def forget(self, kind: str, body: Mapping[str, Any]) -> None:
         if kind == LEASE:
@@ -112,7 +127,7 @@ class Feed:
             for key in self._held.pop(namespace):
                 self._queue.add(key)
 
-    def _wake(self, kind: str, keys: set[Key], in_s: float = 0.0) -> None:
+    def _wake(self, kind: str, keys: set[Key], in_s: float = 0.0, cause: Hashable = None) -> None:
         if kind in (NODE, "Pod"):
             self._nodes.changed()
         if kind in SURROUNDINGS:
@@ -123,7 +138,7 @@ class Feed:
                 if in_s:
                     self._queue.add_soon(key, in_s)
                 else:
-                    self._queue.add(key)
+                    self._queue.add(key, cause)
 
 
 def _now() -> float:

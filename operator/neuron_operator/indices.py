@@ -18,6 +18,8 @@ Body = dict[str, Any]
 CHILD_KINDS: Final = ("Deployment", "Service", "PodDisruptionBudget", "ControllerRevision")
 # Whose status decides nothing, and changes with every pod.
 WITHOUT_STATUS: Final = ("Service", "PodDisruptionBudget")
+# What the Deployment controller writes on each new Deployment, and on no occasion that its status does not tell too.
+COUNTED: Final = "deployment.kubernetes.io/revision"
 POD_STATUS: Final = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 POD_SPEC: Final = ("nodeName", "schedulerName")
 IDENTITY: Final = ("name", "uid", "resourceVersion")
@@ -187,6 +189,8 @@ def trimmed(kind: str, body: Mapping[str, Any]) -> Body:
         spec = body.get("spec", {})
         identity = {name: value for name, value in metadata.items() if name in HPA_METADATA}
         return {"metadata": identity, "spec": {name: spec[name] for name in HPA_SPEC if name in spec}}
+    if kind == "Deployment" and COUNTED in metadata.get("annotations", {}):
+        metadata["annotations"] = {name: value for name, value in metadata["annotations"].items() if name != COUNTED}
     if kind in WITHOUT_STATUS:
         return {**{name: value for name, value in body.items() if name != "status"}, "metadata": metadata}
     return {**body, "metadata": metadata}
@@ -227,6 +231,11 @@ def _model_names(metadata: Mapping[str, Any]) -> Iterator[str]:
 def key_of(body: Mapping[str, Any]) -> Key:
     """Namespace and name; the namespace is empty for what lives in none."""
     return Key(body["metadata"].get("namespace", ""), body["metadata"]["name"])
+
+
+def state_of(kind: str, body: Mapping[str, Any]) -> tuple[str, Key, int]:
+    """Which object it is, and in which state."""
+    return kind, key_of(body), version_of(body)
 
 
 def version_of(body: Mapping[str, Any]) -> int:

@@ -71,7 +71,7 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
     scope = Scope.of(settings)
     nodes = NodeWatch(cluster, indices, queue, can_read=scope.reads_nodes)
     feed = Feed(indices, queue, nodes, scope)
-    writer = Writer(cluster, indices, gate, metrics, is_busy=lambda: queue.has_new)
+    writer = Writer(cluster, indices, gate, metrics, is_busy=lambda: queue.has_new, excuse=queue.excuse)
     turns = Turns(queue.add)
     reconciler = Reconciler(indices, writer, nodes, settings, lambda: datetime.now(UTC), turns)
     metrics.registry.register(ModelCollector(lambda: indices.every(KIND)))

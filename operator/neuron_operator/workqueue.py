@@ -7,7 +7,7 @@ is new. Lives on one event loop.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -105,7 +105,7 @@ class WorkQueue(Generic[Key]):
     chance: random.Random = field(default_factory=random.SystemRandom)
     _waiting: Lanes[Key] = field(default_factory=Lanes)
     _busy: dict[Key, float] = field(default_factory=dict)
-    _again: set[Key] = field(default_factory=set)
+    _again: dict[Key, set[Hashable]] = field(default_factory=dict)
     # When each is due is kept beside it: for less than half a millisecond uvloop gives a handle that can't tell.
     _timers: dict[Key, tuple[float, asyncio.Handle]] = field(default_factory=dict)
     _soon: set[Key] = field(default_factory=set)
@@ -113,17 +113,24 @@ class WorkQueue(Generic[Key]):
     _held_until: dict[Key, float] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Key, cause: Hashable = None) -> None:
         """To be looked at as soon as a worker is free; added twice is added once."""
         held_s = self._held_until.get(key, 0.0) - _now()
         if key in self._busy:
-            self._again.add(key)
+            self._again.setdefault(key, set()).add(cause)
         elif held_s > 0:
             self.add_after(key, held_s)
         elif key not in self._waiting:
             self._held_until.pop(key, None)
             self._waiting.put(key, _now(), is_new=self.is_new(key))
             self._changed.set()
+
+    def excuse(self, key: Key, cause: Hashable) -> None:
+        """Whoever works on the key has caused that itself: for it alone there need not be another look."""
+        causes = self._again.get(key, set())
+        causes.discard(cause)
+        if not causes:
+            self._again.pop(key, None)
 
     def add_after(self, key: Key, delay_s: float) -> None:
         """To be looked at in `delay_s`; of several such requests for a key the earliest counts."""
@@ -164,16 +171,15 @@ class WorkQueue(Generic[Key]):
             await self._changed.wait()
         key, arrived_at = self._waiting.pop()
         self._busy[key] = arrived_at
-        if key in self._soon:
-            # This look sees it all. Whatever else the timer was for, the look says itself when there is to be another.
-            self._soon.discard(key)
+        self._soon.discard(key)
+        if key in self._timers:
+            # This look sees it all, and says itself when there is to be another.
             self._timers.pop(key)[1].cancel()
         return key
 
     def done(self, key: Key) -> None:
         del self._busy[key]
-        if key in self._again:
-            self._again.discard(key)
+        if self._again.pop(key, None):
             self.add(key)
 
     @property

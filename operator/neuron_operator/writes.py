@@ -6,7 +6,7 @@ API server refuses for good comes back as a Refusal; what trying again may mend 
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,7 +19,7 @@ from neuron_operator.cluster import Cluster, Ref
 from neuron_operator.contention import PATH_OWNERS, Contention, owner_of
 from neuron_operator.events import EventBudget
 from neuron_operator.gate import Gate
-from neuron_operator.indices import Indices, Key
+from neuron_operator.indices import Indices, Key, state_of
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LABEL_MODEL
 from neuron_operator.plan import Plan, Refusal, adoption_of, controller_of, is_owner, name_conflict
@@ -43,6 +43,8 @@ class Writer:
     events: EventBudget = field(default_factory=EventBudget)
     # Whether other models wait to be looked at for the first time.
     is_busy: Callable[[], bool] = lambda: False
+    # Told what we have written ourselves: a watch may tell of it before the API server has answered.
+    excuse: Callable[[Key, Hashable], None] = lambda key, state: None
     # When a model was told of last; one that wasn't, when its first look was.
     _told_at: dict[Key, datetime] = field(default_factory=dict)
     _postponed: set[Key] = field(default_factory=set)
@@ -84,7 +86,9 @@ class Writer:
 
     async def write_status(self, model: Mapping[str, Any], status: Body, now: datetime) -> None:
         self.gate.ensure_open()
-        self.indices.put(KIND, await self.cluster.write_status(model, status))
+        written = await self.cluster.write_status(model, status)
+        self.indices.put(KIND, written)
+        self.excuse(_at(model), state_of(KIND, written))
         self._told_at[_at(model)] = now
         told = next(c for c in status["conditions"] if c["type"] == ConditionType.READY)
         logger.info(
@@ -207,6 +211,7 @@ class Writer:
         """Decide on what the API server answered from now on, and remember what was written."""
         kind = change.body["kind"]
         self.indices.put(kind, answer)
+        self.excuse(_key(model), state_of(kind, answer))
         self.metrics.child_writes.labels(kind, action).inc()
         self.contention.repaired(_key(model), model.metadata.generation, change, now)
         paths = ",".join(change.paths[:PATHS_LOGGED])

@@ -56,7 +56,10 @@ class OperatorInMemory:
         self.queue = WorkQueue[Key](self._is_new, random.Random(0))
         nodes = NodeWatch(self.cluster, self.indices, self.queue)
         self._feed, metrics = Feed(self.indices, self.queue, nodes), Metrics(CollectorRegistry())
-        self._writer = Writer(self.cluster, self.indices, gate, metrics, is_busy=lambda: self.queue.has_new)
+        queue = self.queue
+        self._writer = Writer(
+            self.cluster, self.indices, gate, metrics, is_busy=lambda: queue.has_new, excuse=queue.excuse
+        )
         turns = Turns(self.queue.add)
         self._reconciler = Reconciler(self.indices, self._writer, nodes, self.settings, self.clock, turns)
         self.cluster.told = self._hear

@@ -93,6 +93,16 @@ async def test_what_comes_in_bursts_is_looked_at_a_moment_later(
     assert await fed.comes_within(60)
 
 
+async def test_bursts_are_waited_for_longer_while_models_wait_for_their_first_look() -> None:
+    fed = Fed()
+    fed.queue.is_new = lambda key: key != KEY
+    fed.queue.add(Key("shop", "new"))
+    fed.feed.know("Pod", body())
+    assert await fed.queue.take() == Key("shop", "new")
+    assert not await fed.comes_within(2 * BURST_S)
+    assert await fed.comes_within(60)
+
+
 async def test_a_pod_that_is_gone_is_looked_at_at_once(fed: Fed) -> None:
     fed.indices.put("Pod", body())
     fed.feed.forget("Pod", body(2))

@@ -13,7 +13,7 @@ from model_builders import UID, model_body, settings
 from neuron_operator import errors, nodes
 from neuron_operator.cluster import Cluster, Ref
 from neuron_operator.gate import Gate
-from neuron_operator.indices import Indices, Key
+from neuron_operator.indices import Indices, Key, state_of
 from neuron_operator.metrics import Metrics
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.workqueue import WorkQueue
@@ -49,7 +49,14 @@ class World:
         self.gate.open()
         cluster: Cluster = self.cluster
         watch = nodes.NodeWatch(cluster, self.indices, self.queue)
-        writer = Writer(cluster, self.indices, self.gate, Metrics(CollectorRegistry()), is_busy=lambda: self.is_busy)
+        writer = Writer(
+            cluster,
+            self.indices,
+            self.gate,
+            Metrics(CollectorRegistry()),
+            is_busy=lambda: self.is_busy,
+            excuse=self.queue.excuse,
+        )
         self.reconciler = Reconciler(self.indices, writer, watch, settings(), lambda: self.now)
 
     def write(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +98,25 @@ async def test_the_first_look_creates_everything_and_the_second_writes_nothing(w
         ("post_event", "Progressing"),
     ]
     assert await world.reconcile() == []
+
+
+async def test_a_watch_that_tells_of_our_writes_before_they_are_answered_causes_no_second_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = world.cluster.put
+
+    def put_and_tell(body: dict[str, Any]) -> dict[str, Any]:
+        stored = store(body)
+        world.indices.put(stored["kind"], stored)
+        world.queue.add(KEY, state_of(stored["kind"], stored))
+        return stored
+
+    monkeypatch.setattr(world.cluster, "put", put_and_tell)
+    world.queue.add(KEY)
+    assert await world.queue.take() == KEY
+    calls = await world.reconcile()
+    world.queue.done(KEY)
+    assert (len(calls), world.queue.depth) == (len(CREATED) + 2, 0)
 
 
 async def test_a_drifted_child_alone_is_applied(world: World) -> None:

@@ -37,6 +37,40 @@ async def test_a_key_added_while_it_is_worked_on_comes_back_only_when_it_is_done
     assert queue.depth == 0
 
 
+@pytest.mark.parametrize(
+    ("causes", "comes_back"),
+    [
+        pytest.param(["own"], False, id="its-own-doing"),
+        pytest.param(["own", "own"], False, id="told-twice"),
+        pytest.param(["own", "foreign"], True, id="and-somebody-else-s"),
+        pytest.param(["own", None], True, id="and-something-untold"),
+        pytest.param(["foreign"], True, id="somebody-else-s"),
+    ],
+)
+async def test_what_a_look_has_caused_itself_is_no_reason_for_another(
+    causes: list[str | None], comes_back: bool
+) -> None:
+    queue = WorkQueue[Key]()
+    queue.add(A)
+    await queue.take()
+    for cause in causes:
+        queue.add(A, cause)
+    queue.excuse(A, "own")
+    queue.done(A)
+    assert (queue.depth == 1) == comes_back
+
+
+async def test_a_look_makes_whatever_was_planned_for_later_needless() -> None:
+    """It says itself when there is to be another."""
+    queue = WorkQueue[Key]()
+    queue.add_after(A, 0.01)
+    queue.add(A)
+    assert await queue.take() == A
+    queue.done(A)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.take(), 0.05)
+
+
 async def test_a_key_that_nobody_looked_at_is_seen_waiting_until_it_is_taken() -> None:
     queue = WorkQueue[Key](is_new=lambda key: key == B)
     queue.add(A)
