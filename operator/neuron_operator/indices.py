@@ -18,7 +18,7 @@ Body = dict[str, Any]
 CHILD_KINDS: Final = ("Deployment", "Service", "PodDisruptionBudget", "ControllerRevision")
 # Whose status decides nothing, and changes with every pod.
 WITHOUT_STATUS: Final = ("Service", "PodDisruptionBudget")
-# What the Deployment controller writes on each new Deployment, and on no occasion that its status does not tell too.
+# The Deployment controller's own count of templates, which it might as well have in the status.
 COUNTED: Final = "deployment.kubernetes.io/revision"
 POD_STATUS: Final = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 POD_SPEC: Final = ("nodeName", "schedulerName")
@@ -46,7 +46,10 @@ class Key(NamedTuple):
 
 
 class News(enum.IntEnum):
-    """What of a body differs from the one that was known, versions aside; nothing is false."""
+    """What of a body differs from the one that was known, versions aside; nothing is false.
+
+    The number of its template, which the Deployment controller notes on a Deployment, counts as status.
+    """
 
     NOTHING = 0
     STATUS = 1
@@ -189,8 +192,6 @@ def trimmed(kind: str, body: Mapping[str, Any]) -> Body:
         spec = body.get("spec", {})
         identity = {name: value for name, value in metadata.items() if name in HPA_METADATA}
         return {"metadata": identity, "spec": {name: spec[name] for name in HPA_SPEC if name in spec}}
-    if kind == "Deployment" and COUNTED in metadata.get("annotations", {}):
-        metadata["annotations"] = {name: value for name, value in metadata["annotations"].items() if name != COUNTED}
     if kind in WITHOUT_STATUS:
         return {**{name: value for name, value in body.items() if name != "status"}, "metadata": metadata}
     return {**body, "metadata": metadata}
@@ -247,7 +248,14 @@ def version_of(body: Mapping[str, Any]) -> int:
 def _news(known: Body, body: Body) -> News:
     if _content(known) == _content(body):
         return News.NOTHING
-    return News.STATUS if _content({**known, "status": None}) == _content({**body, "status": None}) else News.MORE
+    return News.STATUS if _meant(known) == _meant(body) else News.MORE
+
+
+def _meant(body: Body) -> Body:
+    """What controllers do not write of their own accord."""
+    content = _content({**body, "status": None})
+    annotations = {name: value for name, value in body["metadata"].get("annotations", {}).items() if name != COUNTED}
+    return {**content, "metadata": {**content["metadata"], "annotations": annotations}}
 
 
 def _content(body: Body) -> Body:

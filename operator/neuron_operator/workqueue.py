@@ -144,7 +144,13 @@ class WorkQueue(Generic[Key]):
         self._timers[key] = due, loop.call_at(due, self._ripen, key)
 
     def add_soon(self, key: Key, delay_s: float) -> None:
-        """To be looked at with whatever else is added until then; counted as waiting meanwhile."""
+        """To be looked at with whatever else is added until then; counted as waiting meanwhile.
+
+        At once where the last look failed: this may be the newer object that a conflict told of.
+        """
+        if key in self._attempts:
+            self.add(key)
+            return
         self._soon.add(key)
         self.add_after(key, delay_s)
 

@@ -52,14 +52,14 @@ def test_news_say_whether_more_than_the_status_differs(now: dict[str, Any], news
     assert indices.put("Deployment", {**before, **now, "metadata": child(10)["metadata"]}) is news
 
 
-def test_the_number_that_the_deployment_controller_notes_is_no_news_and_other_notes_are() -> None:
+def test_the_number_that_the_deployment_controller_notes_counts_as_status_and_other_notes_do_not() -> None:
     def noted(version: int, **annotations: str) -> dict[str, Any]:
         body = child(version)
         return {**body, "metadata": {**body["metadata"], "annotations": {"ours": "1", **annotations}}}
 
     indices = Indices()
     indices.put("Deployment", noted(9))
-    assert indices.put("Deployment", noted(10, **{"deployment.kubernetes.io/revision": "1"})) is News.NOTHING
+    assert indices.put("Deployment", noted(10, **{"deployment.kubernetes.io/revision": "1"})) is News.STATUS
     assert indices.put("Deployment", noted(11, **{"deployment.kubernetes.io/revision": "1", "ours": "2"})) is News.MORE
 
 

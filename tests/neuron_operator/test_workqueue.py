@@ -134,6 +134,22 @@ async def test_a_look_that_comes_first_is_the_one_that_was_due_soon() -> None:
         await asyncio.wait_for(queue.take(), 0.05)
 
 
+async def test_after_a_look_that_failed_whatever_is_added_soon_is_added_at_once() -> None:
+    queue = WorkQueue[Key]()
+    queue.add(A)
+    await queue.take()
+    queue.retry(A, first_s=60)
+    queue.done(A)
+    queue.add_soon(A, 60)
+    assert await asyncio.wait_for(queue.take(), 1) == A
+    queue.forget(A)
+    queue.done(A)
+    queue.add_soon(A, 60)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.take(), 0.05)
+    queue.close()
+
+
 async def test_what_is_added_soon_during_a_look_comes_after_it() -> None:
     queue = WorkQueue[Key]()
     queue.add(A)
