@@ -120,7 +120,7 @@ bench-full: setup ## The same for every row of AWS's table and a million request
 	@$(RUN) bench $(K) $(if $(PEERS),--peers) --full
 
 .PHONY: bench-operator
-bench-operator: setup ## Measure the figures of docs/operator-benchmarks.md, some 25 minutes (K=name for one)
+bench-operator: setup ## Measure the figures of docs/operator-benchmarks.md, some 40 minutes (K=name for one)
 	@$(RUN) cluster build
 	$(RUN) operator_bench $(K)
 

@@ -23,6 +23,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """
     if "not integration" not in config.option.markexpr:
         return None
-    modules = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
-    found = [INTEGRATION_ONLY.search(path.read_text(encoding="utf-8")) for path in modules if path.suffix == ".py"]
-    return True if found and all(found) else None
+    modules = list(collection_path.rglob("test_*.py")) if collection_path.is_dir() else [collection_path]
+    is_left_out = all(path.suffix == ".py" and INTEGRATION_ONLY.search(path.read_text("utf-8")) for path in modules)
+    return True if modules and is_left_out else None

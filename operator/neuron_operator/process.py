@@ -35,7 +35,6 @@ from neuron_operator.preflight.watch import PreflightWatch
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.scope import Scope
 from neuron_operator.settings import Settings
-from neuron_operator.status import is_new
 from neuron_operator.turns import Turns
 from neuron_operator.watching import watch
 from neuron_operator.workers import work
@@ -67,11 +66,12 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
     identity = settings.pod_name or socket.gethostname()
     cluster = await ApiCluster.connect(kubeconfig, metrics.observe_request, identity)
     indices, gate = Indices(), Gate()
-    queue = WorkQueue[Key](lambda key: is_new(indices.get(KIND, key)) and not writer.has_seen(key))
+    queue = WorkQueue[Key]()
     scope = Scope.of(settings)
     nodes = NodeWatch(cluster, indices, queue, can_read=scope.reads_nodes)
     feed = Feed(indices, queue, nodes, scope)
     writer = Writer(cluster, indices, gate, metrics, is_busy=lambda: queue.has_new, excuse=queue.excuse)
+    queue.is_new = writer.is_new
     turns = Turns(queue.add)
     reconciler = Reconciler(indices, writer, nodes, settings, lambda: datetime.now(UTC), turns)
     metrics.registry.register(ModelCollector(lambda: indices.every(KIND)))

@@ -23,7 +23,7 @@ from neuron_operator.indices import Indices, Key, state_of
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LABEL_MODEL
 from neuron_operator.plan import Plan, Refusal, adoption_of, controller_of, is_owner, name_conflict
-from neuron_operator.status import is_only_progress
+from neuron_operator.status import is_new, is_only_progress
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +111,9 @@ class Writer:
         except errors.ApiError as error:
             logger.warning("model=%s/%s action=none event=%s reason=%s", *key, event["reason"], json.dumps(str(error)))
 
-    def has_seen(self, key: Key) -> bool:
-        """Whether the model was told of, or is about to be."""
-        return key in self._told_at
+    def is_new(self, key: Key) -> bool:
+        """Whether nobody has looked at the model yet: it has no status, and none that is put off."""
+        return key not in self._told_at and is_new(self.indices.get(KIND, key))
 
     def forget(self, key: Key) -> None:
         """The model is gone; what was remembered of it goes too."""

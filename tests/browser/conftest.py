@@ -34,7 +34,7 @@ def flags_of(task: str, folder: Path) -> list[str]:
     return ["--engine", "cpu", "--bundle", str(bundle)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerOf]:
     """A server for each task, started when first asked for."""
     running: dict[str, RunningServer] = {}
@@ -49,7 +49,7 @@ def server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerOf]:
         yield server_of
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def launch() -> Iterator[Launch]:
     """Starts the distribution's Chromium with further options."""
     program = shutil.which("chromium")
@@ -60,7 +60,7 @@ def launch() -> Iterator[Launch]:
         yield lambda *more: playwright.chromium.launch(executable_path=program, args=[*options, *more], timeout=WAIT_MS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(launch: Launch) -> Iterator[Browser]:
     browser = launch()
     yield browser

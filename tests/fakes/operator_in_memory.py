@@ -20,7 +20,6 @@ from neuron_operator.names import KIND, LABEL_MODEL
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.reconcile import Reconciler
 from neuron_operator.settings import Settings
-from neuron_operator.status import is_new
 from neuron_operator.turns import Turns
 from neuron_operator.workers import work
 from neuron_operator.workqueue import WorkQueue
@@ -53,15 +52,13 @@ class OperatorInMemory:
         gate.open()
         self.held.clear()
         self._on_the_way.clear()
-        self.queue = WorkQueue[Key](self._is_new, random.Random(0))
+        self.queue = queue = WorkQueue[Key](chance=random.Random(0))
         nodes = NodeWatch(self.cluster, self.indices, self.queue)
         self._feed, metrics = Feed(self.indices, self.queue, nodes), Metrics(CollectorRegistry())
-        queue = self.queue
-        self._writer = Writer(
-            self.cluster, self.indices, gate, metrics, is_busy=lambda: queue.has_new, excuse=queue.excuse
-        )
+        writer = Writer(self.cluster, self.indices, gate, metrics, is_busy=lambda: queue.has_new, excuse=queue.excuse)
+        queue.is_new = writer.is_new
         turns = Turns(self.queue.add)
-        self._reconciler = Reconciler(self.indices, self._writer, nodes, self.settings, self.clock, turns)
+        self._reconciler = Reconciler(self.indices, writer, nodes, self.settings, self.clock, turns)
         self.cluster.told = self._hear
         for kind in WATCHED:
             self._relist(kind)
@@ -103,9 +100,6 @@ class OperatorInMemory:
         known, stored = self.indices.get(kind, key), self.cluster.find(kind, *key)
         versions = [body and body["metadata"]["resourceVersion"] for body in (known, stored)]
         return versions[0] == versions[1]
-
-    def _is_new(self, key: Key) -> bool:
-        return is_new(self.indices.get(KIND, key)) and not self._writer.has_seen(key)
 
     async def _reconcile(self, key: Key) -> float | None:
         self.looks += 1
