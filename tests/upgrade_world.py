@@ -152,6 +152,9 @@ class UpgradeWorld:
         found: Body = next(c for c in self.model(name)["status"]["conditions"] if c["type"] == kind)
         return found
 
+    def conditions(self, name: str) -> set[str]:
+        return {condition["type"] for condition in self.model(name)["status"]["conditions"]}
+
     def revisions(self, name: str) -> dict[str, int]:
         """Their numbers, by the image they hold."""
         return {

@@ -53,7 +53,8 @@ class Known:
 class Plan:
     """Children to adopt from an earlier owner, to apply and to delete, in this order. With a refusal these are what the
     last good version needs, if there is one. A plan that needs an outlook has nothing else in it and is made again with
-    one; `awaited_revision` is that of a surge of which no pod has a node yet."""
+    one; `awaited_revision` is that of a surge of which no pod has a node yet; `held` is why an upgrade does not begin
+    although it may."""
 
     model: NeuronModel | None = None
     placement: Placement | None = None
@@ -68,6 +69,7 @@ class Plan:
     decision: Decision | None = None
     awaited_revision: str = ""
     upgrade: Upgrade = "none"
+    held: Refusal | None = None
     version: Version | None = None
 
     @property
@@ -76,7 +78,10 @@ class Plan:
         return self.decision.look_again_s if self.decision is not None else None
 
 
-def make_plan(known: Known, settings: Settings, outlook: Outlook | None = None) -> Plan:
+def make_plan(
+    known: Known, settings: Settings, outlook: Outlook | None = None, refused_upgrade: Refusal | None = None
+) -> Plan:
+    """The plan; after an upgrade that the API server refused it leaves that out."""
     try:
         model = NeuronModel.parse(known.model)
     except InvalidSpecError as error:
@@ -89,12 +94,16 @@ def make_plan(known: Known, settings: Settings, outlook: Outlook | None = None) 
         return pod_template(model, placement, settings)
 
     versions = Versions(_archive(known, model), known.has_turn, known.model.get("status"))
-    version = versions.choose(render)
-    plan = _plan_version(known, model, placement, version, outlook)
-    if version.upgrade == "starts" and plan.decision is not None and plan.decision.hold is not None:
-        # What serves goes on serving as if there were nothing to adopt; it is tried again by and by.
-        kept = _plan_version(known, model, placement, versions.choose(render, is_held=True), outlook)
-        return replace(kept, upgrade="held", decision=plan.decision)
+
+    def without_upgrade() -> Plan:
+        """What serves goes on serving as if there were nothing to adopt; it is tried again by and by."""
+        return _plan_version(known, model, placement, versions.choose(render, is_held=True), outlook)
+
+    if refused_upgrade is not None:
+        return replace(without_upgrade(), upgrade="held", held=refused_upgrade)
+    plan = _plan_version(known, model, placement, versions.choose(render), outlook)
+    if plan.upgrade == "starts" and plan.decision is not None and plan.decision.hold is not None:
+        return replace(without_upgrade(), upgrade="held", held=plan.refusal, decision=plan.decision)
     return plan
 
 

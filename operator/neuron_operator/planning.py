@@ -7,7 +7,7 @@ from datetime import datetime
 from neuron_operator.indices import CHILD_KINDS, Indices, Key
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.observe import observe_pods
-from neuron_operator.plan import Body, Known, Plan, make_plan
+from neuron_operator.plan import Body, Known, Plan, Refusal, make_plan
 from neuron_operator.settings import Settings
 
 
@@ -16,10 +16,17 @@ def known_of(indices: Indices, key: Key, body: Body, *, has_turn: bool) -> Known
     return Known(body, children, observe_pods(indices.of_model("Pod", key)), has_turn)
 
 
-async def plan_on(nodes: NodeWatch, key: Key, known: Known, settings: Settings, clock: Callable[[], datetime]) -> Plan:
+async def plan_on(
+    nodes: NodeWatch,
+    key: Key,
+    known: Known,
+    settings: Settings,
+    clock: Callable[[], datetime],
+    refused_upgrade: Refusal | None = None,
+) -> Plan:
     """The plan; what it counts on is noted at once, before anything else is awaited."""
-    plan = make_plan(known, settings)
+    plan = make_plan(known, settings, refused_upgrade=refused_upgrade)
     if plan.needs_outlook:
-        plan = make_plan(known, settings, await nodes.outlook(key, clock))
+        plan = make_plan(known, settings, await nodes.outlook(key, clock), refused_upgrade)
     nodes.settle(key, plan.decision, plan.awaited_revision)
     return plan

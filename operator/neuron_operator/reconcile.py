@@ -47,7 +47,7 @@ class Reconciler:
             plan = await plan_on(self.nodes, key, known, self.settings, self.clock)
             refused = await self.writer.carry_out(plan, self.clock())
             if refused is not None:
-                await self._keep_running(key, body, plan)
+                plan, refused = await self._keep_running(key, body, plan, refused)
             refusal = plan.refusal or refused
             self.turns.settle(key, plan, is_refused=refusal is not None)
         situation = self._observe(key, body, plan, refusal)
@@ -58,11 +58,16 @@ class Reconciler:
         looks = (await self._tell(situation), seconds_until_next_look(situation, self.clock()))
         return min((look_s for look_s in looks if look_s), default=None)
 
-    async def _keep_running(self, key: Key, body: Body, refused: Plan) -> None:
-        """What runs is scaled and repaired also while a newer version can't be written."""
-        kept = without_its_version(known_of(self.indices, key, body, has_turn=False), refused)
-        if kept is not None:
-            await self.writer.carry_out(kept, self.clock())
+    async def _keep_running(self, key: Key, body: Body, plan: Plan, why: Refusal) -> tuple[Plan, Refusal | None]:
+        """What runs is scaled and repaired also while a newer version can't be written; nothing is wrong with a model
+        of which only an upgrade is refused. The plan that counts now, and what is refused of it."""
+        known = known_of(self.indices, key, body, has_turn=False)
+        if plan.upgrade == "starts":
+            kept = await plan_on(self.nodes, key, known, self.settings, self.clock, refused_upgrade=why)
+            return kept, await self.writer.carry_out(kept, self.clock())
+        if (remaining := without_its_version(known, plan)) is not None:
+            await self.writer.carry_out(remaining, self.clock())
+        return plan, why
 
     def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:
         live, scaling = self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)

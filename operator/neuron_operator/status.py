@@ -173,14 +173,14 @@ def judge(situation: Situation) -> Verdict:
 def seconds_until_next_look(situation: Situation, now: datetime) -> float | None:
     """When time alone can change the answer: a failure stops holding, a field that is left to others is tried again, a
     rollout is to be planned again, or something happens that no watch tells."""
-    failure, refusal = situation.failure, situation.refusal
+    failure, refusal, held = situation.failure, situation.refusal, situation.plan.held
     moments = [conflict.until for conflict in situation.conflicts]
     if failure is not None and failure.holds_until is not None:
         moments.append(failure.holds_until)
     looks = [max(0.1, (moment - now).total_seconds()) for moment in moments]
     reason = refusal.reason if refusal is not None else failure.reason if failure is not None else ""
-    if reason in UNWATCHED_S:
-        looks.append(UNWATCHED_S[reason])
+    held_for = held.reason if held is not None else ""
+    looks += [UNWATCHED_S[unwatched] for unwatched in (reason, held_for) if unwatched in UNWATCHED_S]
     if situation.plan.look_again_s is not None:
         looks.append(situation.plan.look_again_s)
     return min(looks, default=None)
@@ -244,6 +244,13 @@ def _named_conditions(situation: Situation, generation: int) -> Iterator[Conditi
     if situation.autoscalers:
         message = autoscaler_message(situation.autoscalers, situation.body["metadata"]["name"])
         yield holding(ConditionType.CONFLICTING_AUTOSCALER, Reason.CONFLICTING_AUTOSCALER, message)
+    if held := situation.plan.held:
+        message = f"What the operator renders by now is not adopted yet. {held.reason}: {held.message}"
+        yield holding(ConditionType.UPGRADE_HELD, Reason.UPGRADE_HELD, message)
+    elif situation.plan.upgrade in ("incomplete", "waits"):
+        # Why it was held when it had its turn: that others have theirs in between is no news.
+        told = (c for c in previous_status(situation.body).conditions if c.type == ConditionType.UPGRADE_HELD)
+        yield from (before.model_copy(update={"observed_generation": generation}) for before in told)
 
 
 def _facts(plan: Plan, deployment: ObservedDeployment) -> dict[str, Any]:

@@ -25,6 +25,8 @@ ON_AN_API_SERVER = {
     Reason.SERVING: "integration/test_operator_status.py::test_a_model_serves_when_every_replica_is_available",
     Reason.STALE_USAGE_MAP: "integration/test_operator_preflight.py::"
     "test_a_stale_usage_map_is_the_models_reason_and_a_failed_check",
+    Reason.UPGRADE_HELD: "integration/test_operator_upgrades.py::"
+    "test_an_upgrade_that_a_quota_refuses_is_held_and_the_model_goes_on_serving",
     Reason.SUSPENDED: "integration/test_operator_status.py::test_a_suspended_model_says_so",
 }
 

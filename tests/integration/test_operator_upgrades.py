@@ -120,6 +120,29 @@ def test_a_release_taken_back_is_adopted_from_its_revision(releases: OperatorPro
     assert api.get("controllerrevisions", revision)["revision"] == 3
 
 
+def test_an_upgrade_that_a_quota_refuses_is_held_and_the_model_goes_on_serving(
+    api_server: ControlPlane, releases: OperatorProcess, api: Api
+) -> None:
+    serves(api, model("one", **AUTOMATIC))
+    old = image_of(api.get("deployments", "one"))
+    # No controller is there to count for the quota.
+    full = {"count/controllerrevisions.apps": "1"}
+    quota: Body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": full}}
+    api.create("resourcequotas", quota)
+    api.merge("resourcequotas", "full", {"status": {"hard": full, "used": full}}, "/status")
+    release(releases, "example.com/runtime:next")
+    told = api.wait_for("neuronmodels", "one", lambda body: bool(condition(body, "UpgradeHeld")))
+    assert "exceeded quota: full" in condition(told, "UpgradeHeld")["message"]
+    assert (condition(told)["status"], condition(told)["reason"]) == ("True", "Serving")
+    tried = writes_of_a_restart(api_server, releases, api)
+    assert set(tried) == {"patch controllerrevisions/"}, "what is refused is tried again, and the status told already"
+    api.merge("neuronmodels", "one", {"spec": {"replicas": 0}})
+    api.wait_for("deployments", "one", lambda body: body["spec"]["replicas"] == 0 and image_of(body) == old)
+    api.delete("resourcequotas", "full")
+    api.wait_for("deployments", "one", lambda body: image_of(body) == "example.com/runtime:next")
+    api.wait_for("neuronmodels", "one", lambda body: not condition(body, "UpgradeHeld"))
+
+
 def fails(api: Api, name: str) -> None:
     """A pod of the present template that can't be set up, once the operator has told of it."""
     template = api.get("deployments", name)["spec"]["template"]

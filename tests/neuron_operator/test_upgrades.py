@@ -16,6 +16,7 @@ from upgrade_world import AUTOMATIC, ROLLING_BACK, UpgradeWorld
 
 NAMES = ("one", "three", "two")
 OLD, NEW = "runtime:1", "runtime:2"
+KSTATUS = {"Ready", "Reconciling", "Stalled"}
 
 
 async def settled(*names: str, **spec: Any) -> UpgradeWorld:
@@ -202,9 +203,45 @@ async def test_a_model_whose_upgrade_is_refused_is_scaled_all_the_same(kind: str
     world.cluster.failures["apply", kind] = errors.ForbiddenError("exceeded quota: objects", 403)
     await world.reconcile("one")
     assert (world.image("one"), world.deployment("one")["spec"]["replicas"]) == (OLD, 3)
-    assert world.condition("one")["reason"] == "QuotaExceeded"
+    assert world.condition("one")["reason"] == "Progressing"
     await world.completes("one")
     assert world.image("one") == NEW
+
+
+async def refused_upgrade(*names: str) -> UpgradeWorld:
+    """Complete models, of which the first by name may not be upgraded as yet."""
+    world = await settled(*names)
+    world.restart(release=2)
+    await world.reconcile(*names)
+    world.cluster.failures["apply", "Deployment"] = errors.ForbiddenError("exceeded quota: objects", 403)
+    return world
+
+
+async def test_a_model_whose_upgrade_is_refused_serves_says_why_it_is_held_and_is_looked_at_again() -> None:
+    world = await refused_upgrade("one")
+    assert await world.reconciler.reconcile(Key("shop", "one")) == 30
+    assert (world.condition("one")["status"], world.condition("one")["reason"]) == ("True", "Serving")
+    held = world.condition("one", "UpgradeHeld")
+    assert (held["status"], held["reason"]) == ("True", "UpgradeHeld")
+    assert "QuotaExceeded: exceeded quota: objects" in held["message"]
+    await world.reconcile("one")
+    assert world.image("one") == NEW
+    assert world.conditions("one") == KSTATUS
+
+
+async def test_a_model_whose_upgrade_is_held_keeps_saying_why_while_others_upgrade() -> None:
+    world = await refused_upgrade("one", "two")
+    await world.reconcile("one")
+    await world.reconcile("two")
+    assert world.images() == {"one": OLD, "two": NEW}
+    told = world.condition("one", "UpgradeHeld")
+    assert await world.reconcile("one") == [], "it waits for its turn by now, which is no news"
+    world.restart()
+    assert await world.reconcile("one") == []
+    assert world.condition("one", "UpgradeHeld") == told
+    world.restart(release=1)
+    await world.reconcile("one")
+    assert world.conditions("one") == KSTATUS, "there is nothing to adopt"
 
 
 async def test_an_upgrade_that_may_have_been_written_keeps_its_turn_until_that_is_known() -> None:
@@ -283,6 +320,8 @@ def test_an_upgrade_that_would_lose_cores_leaves_the_model_as_it_is_and_looks_ag
     world.schedule()
     plan = planned_on(world)
     assert (plan.upgrade, plan.refusal) == ("held", None)
+    assert plan.held is not None
+    assert plan.held.reason == "RolloutWouldLoseCores"
     assert {change.body["kind"] for change in plan.apply} & {"Deployment", "ControllerRevision"} == set()
     assert plan.look_again_s == 15
 

@@ -25,9 +25,14 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     CHILD_CONFLICT = "ChildConflict"
     CONFLICTING_AUTOSCALER = "ConflictingAutoscaler"
+    UPGRADE_HELD = "UpgradeHeld"
 
 
-NAMED_CONDITIONS: Final = (ConditionType.CHILD_CONFLICT, ConditionType.CONFLICTING_AUTOSCALER)
+NAMED_CONDITIONS: Final = (
+    ConditionType.CHILD_CONFLICT,
+    ConditionType.CONFLICTING_AUTOSCALER,
+    ConditionType.UPGRADE_HELD,
+)
 
 
 class Reason(StrEnum):
@@ -69,6 +74,7 @@ class Reason(StrEnum):
     CHILD_REJECTED = "ChildRejected"
     CHILD_CONFLICT = "ChildConflict"
     CONFLICTING_AUTOSCALER = "ConflictingAutoscaler"
+    UPGRADE_HELD = "UpgradeHeld"
     INVALID_SPEC = "InvalidSpec"
 
 
@@ -77,7 +83,9 @@ class Condition(BaseModel):
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
-    type: str = Field(max_length=64, description="Ready, Reconciling, Stalled, ChildConflict or ConflictingAutoscaler.")
+    type: str = Field(
+        max_length=64, description="Ready, Reconciling, Stalled, ChildConflict, ConflictingAutoscaler or UpgradeHeld."
+    )
     status: ConditionStatus = Field(description="True, False or Unknown.")
     reason: str = Field(max_length=128, description="Why, in one stable CamelCase word; see the runbook.")
     message: str = Field(default="", max_length=4096, description="What happened and what to do next, in words.")

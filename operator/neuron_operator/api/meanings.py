@@ -168,6 +168,12 @@ MEANINGS: dict[Reason, Meaning] = {
         "A condition of its own; Ready is not touched.",
         "Aim its scaleTargetRef at the NeuronModel, which has a scale subresource.",
     ),
+    Reason.UPGRADE_HELD: Meaning(
+        ROLLOUT,
+        "What this release of the operator renders can't be adopted yet; the pods that run go on serving. A condition "
+        "of its own; Ready is not touched.",
+        "Do what the message names; it is tried again by itself.",
+    ),
     Reason.INVALID_SPEC: Meaning(
         FINAL,
         "The spec can't be served as written.",

@@ -41,7 +41,7 @@ class NeuronModelStatus(ApiModel):
     )
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16), shapes.Unique(("type",))] = Field(
         default=(),
-        description="Ready, Reconciling and Stalled; ChildConflict and ConflictingAutoscaler while they hold.",
+        description="Ready, Reconciling, Stalled; ChildConflict, ConflictingAutoscaler, UpgradeHeld while they hold.",
     )
     replicas: int = Field(default=0, description="Pods that exist.")
     ready_replicas: int = Field(default=0, description="Pods that serve.")
