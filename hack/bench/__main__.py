@@ -1,4 +1,4 @@
-"""Usage: python -m bench [FIGURE ...] [--smoke | --full] [--peers], or python -m bench docs.
+"""Usage: python -m bench [FIGURE ...] [--smoke | --full] [--peers], python -m bench rows --void, python -m bench docs.
 
 Measures the figures of docs/benchmarks.md: every one, or those named. Results are printed, and kept in the product's
 cache; `docs` writes what is kept into the page.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import document, machine, peer_environment, results, table
 from bench.errors import BenchError
-from bench.figures import FIGURES, load
+from bench.figures import FIGURES, load, rows
 from bench.findings import Finding
 from bench.scale import BENCH, FULL, SMOKE, Scale
 
@@ -28,10 +28,25 @@ def main() -> int:
         return write_docs(path)
     scale = SMOKE if given.smoke else FULL if given.full else BENCH
     try:
+        if given.void:
+            return measure_void_rows(path)
         failed = measure(chosen(given.figures, with_peers=given.peers), scale, path)
     except KeyboardInterrupt:
         return 130
     return 1 if failed else 0
+
+
+def measure_void_rows(path: Path) -> int:
+    """Those of which the hypervisor took the CPUs, again, at the scale of the others; what they all come to is kept."""
+    kept = results.load(path)
+    if kept is None or rows.FIGURE not in kept.scales:
+        print("bench: there are no rows yet; make bench K=rows measures them", file=sys.stderr)
+        return 1
+    scale = FULL if kept.scales[rows.FIGURE] == FULL.name else BENCH
+    new = rows.measure(scale, kept.findings)
+    results.save(path, results.updated(kept, machine.description(), scale.name, new))
+    print(table.terminal(new))
+    return 0
 
 
 def write_docs(path: Path) -> int:
@@ -55,9 +70,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--smoke", action="store_true", help="one run of a second each: does it work at all")
     size.add_argument("--full", action="store_true", help="every row of AWS's table, a million requests")
+    parser.add_argument("--void", action="store_true", help="of rows, only those that the machine spoiled last time")
     parser.add_argument("--peers", action="store_true", help="the other servers too; installs them the first time")
     parser.add_argument("--results", type=Path, help="where results are kept")
     given = parser.parse_args(argv)
+    if given.void and given.figures != [rows.FIGURE]:
+        parser.error("--void goes with the figure rows alone")
     unknown = [name for name in given.figures if name not in FIGURES and given.figures != [DOCS]]
     if unknown:
         parser.error(f"there is no figure '{unknown[0]}'; choose from {', '.join(FIGURES)}")

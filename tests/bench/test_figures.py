@@ -14,7 +14,7 @@ from bench.figures import FIGURES, cores, load, overload, rows
 from bench.findings import Finding
 from bench.payload import open_inference, plain_batch
 from bench.scale import BENCH, FULL, SMOKE
-from neuron_runtime.benchmark_rows import find_row, replayable_rows
+from neuron_runtime.benchmark_rows import DeviceRow, find_row, replayable_rows
 from neuron_runtime.benchmarking.measurement import Measurement
 from neuron_runtime.settings import ServeSettings
 
@@ -78,6 +78,17 @@ def test_the_rows_are_summed_up_by_the_least_with_each_target() -> None:
 
     assert (long.measured, long.verdict, short.measured, short.verdict) == (0.95, "not met", 0.92, "met")
     assert long.name == "1 of 2 rows of 2 ms a batch and more reach their target; the least"
+
+
+def test_rows_that_have_a_result_are_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def result(row: DeviceRow, share: float, void: str = "") -> Finding:
+        return Finding("rows", rows.name_of(row), "share", (share,), rows.SHARE_LONG, void=void)
+
+    first, second, *others = (find_row(name) for name in rows.HANDFUL)
+    kept = [result(first, 0.5), result(second, 0.5, void="the hypervisor"), *(result(row, 0.5) for row in others)]
+    monkeypatch.setattr(rows, "replayed", lambda scale, row: result(row, 0.9))
+    found = {finding.name: finding.measured for finding in rows.measure(BENCH, kept)}
+    assert (found[rows.name_of(first)], found[rows.name_of(second)]) == (0.5, 0.9)
 
 
 def test_slow_rows_run_for_longer_but_not_in_a_smoke_test() -> None:

@@ -27,10 +27,20 @@ HANDFUL = (
 BATCHES_PER_RUN = 150
 
 
-def measure(scale: Scale) -> list[Finding]:
+def measure(scale: Scale, kept: Sequence[Finding] = ()) -> list[Finding]:
+    """Of rows that have a result among `kept`, that one; it was measured in some minutes as good as any."""
     chosen = replayable_rows() if scale.every_row else [find_row(name) for name in HANDFUL]
-    found = [replayed(scale, row) for row in chosen]
+    known = {finding.name: finding for finding in kept if finding.figure == FIGURE and not finding.void}
+    found = [known.get(name_of(row)) or replayed(scale, row) for row in chosen]
     return [*worst(found), *found]
+
+
+def name_of(row: DeviceRow) -> str:
+    device = of_row(row)
+    return (
+        f"{row.name}: {device.cores} x {device.batch_size} x {device.service_ms:.3g} ms, {device.in_flight} in flight, "
+        f"{device.clients} clients"
+    )
 
 
 def worst(found: Sequence[Finding]) -> list[Finding]:
@@ -52,13 +62,9 @@ def replayed(scale: Scale, row: DeviceRow) -> Finding:
     with limit(device) as workers, runtime(*device.flags) as server:
         warm_up(server, REQUEST, clients=device.clients, seconds=scale.warmup_seconds)
         sides = alternate(f"{FIGURE}: {row.name}", scale, workers, server, clients=device.clients, seconds=seconds)
-    name = (
-        f"{row.name}: {device.cores} x {device.batch_size} x {device.service_ms:.3g} ms, {device.in_flight} in flight, "
-        f"{device.clients} clients"
-    )
     caveats = "; ".join(sorted({loop.caveat for loop in sides.loops if loop.caveat}))
     shares = ratios([loop.per_second for loop in sides.loops], sides.limits)
-    return Finding(FIGURE, name, SHARE, shares, target_of(device), note=caveats, void=sides.void)
+    return Finding(FIGURE, name_of(row), SHARE, shares, target_of(device), note=caveats, void=sides.void)
 
 
 def target_of(device: SimulatedDevice) -> Target:
