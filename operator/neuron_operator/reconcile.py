@@ -48,12 +48,11 @@ class Reconciler:
             refused = await self.writer.carry_out(plan, self.clock())
             if refused is not None:
                 plan, refused = await self._keep_running(key, body, plan, refused)
-            refusal = plan.refusal or refused
-            self.turns.settle(key, plan, is_refused=refusal is not None)
-        situation = self._observe(key, body, plan, refusal)
+            self.turns.settle(key, plan, is_refused=(plan.refusal or refused) is not None)
+        situation = self._observe(key, body, plan, refused)
         # Before anything is awaited: a node that changes while the status is written must wake the model again.
         self.nodes.is_waiting(key, waits=situation.waits_for_a_node or plan.look_again_s is not None)
-        if refusal is None and plan.placement is not None:
+        if situation.refusal is None and plan.placement is not None:
             situation = replace(situation, failure=await self._find_failure(situation, plan.placement))
         looks = (await self._tell(situation), seconds_until_next_look(situation, self.clock()))
         return min((look_s for look_s in looks if look_s), default=None)
@@ -69,13 +68,13 @@ class Reconciler:
             await self.writer.carry_out(remaining, self.clock())
         return plan, why
 
-    def _observe(self, key: Key, body: Body, plan: Plan, refusal: Refusal | None) -> Situation:
+    def _observe(self, key: Key, body: Body, plan: Plan, refused: Refusal | None) -> Situation:
         live, scaling = self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)
         deployment, pods = observe_deployment(live), observe_pods(self.indices.of_model("Pod", key))
         conflicts = self.writer.contention.conflicts(key, body["metadata"].get("generation", 0), self.clock())
         autoscalers, url = conflicting_autoscalers(live, scaling), self.settings.runbook_url
-        seen = Situation(body, plan, deployment, pods, refusal=refusal, conflicts=conflicts, runbook_url=url)
-        return replace(seen, autoscalers=autoscalers)
+        told = Situation(body, plan, deployment, pods, refusal=plan.refusal or refused, runbook_url=url)
+        return replace(told, refused_write=refused, conflicts=conflicts, autoscalers=autoscalers)
 
     async def _find_failure(self, situation: Situation, placement: Placement) -> Failure | None:
         capacity = await self.nodes.capacity() if situation.waits_for_a_node else Capacity()

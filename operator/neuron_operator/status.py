@@ -48,7 +48,8 @@ UNWATCHED_S: Final[Mapping[str, float]] = {
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything the status is computed from. `refusal` is the plan's own, or what the API server answered to it.
+    """Everything the status is computed from. `refusal` is the plan's own, or what the API server answered to it;
+    `refused_write` is the latter also where it is not told, because the former is.
 
     `conflicts` are the fields that are left to others, `autoscalers` those that aim at the Deployment, in words.
     """
@@ -59,6 +60,7 @@ class Situation:
     pods: tuple[ObservedPod, ...] = ()
     failure: Failure | None = None
     refusal: Refusal | None = None
+    refused_write: Refusal | None = None
     conflicts: tuple[Conflict, ...] = ()
     autoscalers: tuple[str, ...] = ()
     runbook_url: str = ""
@@ -173,14 +175,13 @@ def judge(situation: Situation) -> Verdict:
 def seconds_until_next_look(situation: Situation, now: datetime) -> float | None:
     """When time alone can change the answer: a failure stops holding, a field that is left to others is tried again, a
     rollout is to be planned again, or something happens that no watch tells."""
-    failure, refusal, held = situation.failure, situation.refusal, situation.plan.held
+    failure, refusal = situation.failure, situation.refusal
     moments = [conflict.until for conflict in situation.conflicts]
     if failure is not None and failure.holds_until is not None:
         moments.append(failure.holds_until)
     looks = [max(0.1, (moment - now).total_seconds()) for moment in moments]
-    reason = refusal.reason if refusal is not None else failure.reason if failure is not None else ""
-    held_for = held.reason if held is not None else ""
-    looks += [UNWATCHED_S[unwatched] for unwatched in (reason, held_for) if unwatched in UNWATCHED_S]
+    causes = (refusal or failure, situation.refused_write, situation.plan.held)
+    looks += [UNWATCHED_S[cause.reason] for cause in causes if cause is not None and cause.reason in UNWATCHED_S]
     if situation.plan.look_again_s is not None:
         looks.append(situation.plan.look_again_s)
     return min(looks, default=None)

@@ -54,6 +54,15 @@ def ready_of(body: Body) -> Body:
     return next((condition for condition in conditions if condition["type"] == "Ready"), {})
 
 
+def is_seen(child: Body) -> bool:
+    """Whether a watch shows it to the operator."""
+    return LABEL_MODEL in child["metadata"].get("labels", {})
+
+
+def is_upgrade_held(body: Body) -> bool:
+    return any(condition["type"] == "UpgradeHeld" for condition in body["status"]["conditions"])
+
+
 @dataclass(frozen=True)
 class Settled:
     """The cluster at rest, under an operator of that release. `edited` are the models whose template may be one that
@@ -74,8 +83,9 @@ class Settled:
         is_refused = WRONG_TYPE in body["spec"]["placement"]["instanceTypes"]
         if self._is_kept_out(body, states, reason):
             return
-        if self.may_be_refused(body) and not is_refused:
+        if self.may_be_refused(body):
             assert (states, reason) == ({"Reconciling"}, "QuotaExceeded") or reason in PLANNED, (name, states, reason)
+            assert not is_refused or reason == "NoMatchingInstanceType", (name, reason)
             self._check_scaled(body, live)
             return
         if live is not None or not is_refused:
@@ -130,7 +140,7 @@ class Settled:
 
     def _check_scaled(self, body: Body, live: Body | None) -> None:
         """Whatever can't be written beside it, what runs has its replicas; without its revision it waits for that."""
-        if live is None or _owner_uid(live) != body["metadata"]["uid"]:
+        if live is None or not is_seen(live) or _owner_uid(live) != body["metadata"]["uid"]:
             return
         if self.api.find("ControllerRevision", NAMESPACE, revision_of(live["spec"]["template"])) is not None:
             assert live["spec"]["replicas"] == desired_replicas(body), f"{body['metadata']['name']} is not scaled"
@@ -147,7 +157,8 @@ class Settled:
             assert reason == "RolloutWouldLoseCores", f"{name} is late and was not rolled back: {reason}"
 
     def _check_upgraded(self, body: Body) -> None:
-        """Whoever is in order and wants to upgrade has, unless another is in the middle of it or wants its cores."""
+        """Whoever is in order and wants to upgrade has, unless another is in the middle of it or wants its cores, or a
+        quota is in the way; and who has not though nobody else upgrades says why."""
         name = body["metadata"]["name"]
         if not asked_by(body["spec"]).is_automatic or name in self.edited:
             return
@@ -157,15 +168,19 @@ class Settled:
             for other, found in others.items()
             if asked_by(found["spec"]).is_automatic
         )
-        may_wait = is_stopped or any("nodeName" not in pod["spec"] for pod in self.controllers.pods.values())
-        if desired_replicas(body) == 0 or not may_wait:
-            live = self.api.find("Deployment", NAMESPACE, name)
-            assert image_in(live) == image_of(self.release), f"{name} did not upgrade: {image_in(live)}"
+        is_contended = any("nodeName" not in pod["spec"] for pod in self.controllers.pods.values())
+        may_wait = desired_replicas(body) > 0 and (is_stopped or is_contended)
+        runs, is_held = image_in(self.api.find("Deployment", NAMESPACE, name)), is_upgrade_held(body)
+        if runs == image_of(self.release):
+            assert not is_held, f"{name} has upgraded and says that it could not"
+        else:
+            assert may_wait or self.api.full, f"{name} did not upgrade: {runs}"
+            assert is_held or is_stopped, f"{name} does not say why it did not upgrade"
 
     def _is_autoscaled(self, name: str) -> bool:
-        """Whether an autoscaler sets the replicas of a Deployment that is a model's."""
+        """Whether an autoscaler sets the replicas of a Deployment that is a model's, and can be seen to be."""
         live = self.api.find("Deployment", NAMESPACE, name)
-        is_ours = live is not None and (controller_of(live) or {}).get("kind") == KIND
+        is_ours = live is not None and is_seen(live) and (controller_of(live) or {}).get("kind") == KIND
         targets = [body["spec"]["scaleTargetRef"] for body in self.api.every(HPA)]
         return is_ours and any((target["kind"], target["name"]) == ("Deployment", name) for target in targets)
 
@@ -207,7 +222,8 @@ def check_status(body: Body, *, is_autoscaled: bool) -> tuple[set[str], str]:
     assert status.get("observedGeneration") == body["metadata"]["generation"], f"{name} was not looked at"
     conditions = {condition["type"]: condition for condition in status["conditions"]}
     expected = KSTATUS | ({"ConflictingAutoscaler"} if is_autoscaled else set())
-    assert set(conditions) == expected, f"{name} has conditions {sorted(conditions)}"
+    may_hold = {"UpgradeHeld"} if asked_by(body["spec"]).is_automatic else set()
+    assert set(conditions) - may_hold == expected, f"{name} has conditions {sorted(conditions)}"
     states = {kind for kind in KSTATUS if conditions[kind]["status"] == "True"}
     assert len(states) == 1, f"{name} is {sorted(states)}"
     ready = conditions["Ready"]

@@ -149,6 +149,13 @@ def test_when_to_look_again_without_an_event(failure: Failure | None, seconds: f
     assert seconds_until_next_look(situation(failure=failure), NOW) == seconds
 
 
+def test_what_the_api_server_refused_is_tried_again_also_where_something_else_is_told() -> None:
+    told = Refusal(Reason.NO_MATCHING_INSTANCE_TYPE, "there is none")
+    refused = Refusal(Reason.QUOTA_EXCEEDED, "no room for a PodDisruptionBudget")
+    assert seconds_until_next_look(replace(situation(), refusal=told), NOW) is None
+    assert seconds_until_next_look(replace(situation(), refusal=told, refused_write=refused), NOW) == 30.0
+
+
 REPLICAS = Conflict(Field("Deployment", "sentiment", "spec.replicas"), Owner("keda"), NOW + timedelta(minutes=5))
 LABEL = replace(REPLICAS, field=Field("Service", "sentiment", "metadata.labels.team"))
 BUSY = replace(DONE, wanted=5, replicas=5, ready=5, updated=5, available=5)
