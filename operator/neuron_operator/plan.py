@@ -133,13 +133,13 @@ def _plan_version(
     return _compare(known, version, strategy, replace(decided, placement=told))
 
 
-def without_its_version(known: Known, refused: Plan) -> Plan | None:
-    """What is left of a plan whose version the API server did not take; None where that version runs already, or none
-    does."""
+def without_its_version(known: Known, refused: Plan) -> Plan:
+    """What is left of a plan whose version the API server did not take; nothing where that version runs already, or
+    none does."""
     model, version = refused.model, refused.version
     live = known.child("Deployment", model.name) if model is not None else None
     if version is None or live is None or revision_of(live["spec"]["template"]) == version.frozen.name:
-        return None
+        return Plan()
     return _keep_last_good(known, Plan(model=model))
 
 

@@ -9,18 +9,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from neuron_operator.capacity import Capacity
-from neuron_operator.contention import conflicting_autoscalers
 from neuron_operator.events import transition_events
 from neuron_operator.indices import Indices, Key
 from neuron_operator.names import KIND
 from neuron_operator.nodes import NodeWatch
-from neuron_operator.observe import observe_deployment, observe_pods
-from neuron_operator.placement import Placement
 from neuron_operator.plan import Body, Plan, Refusal, without_its_version
 from neuron_operator.planning import known_of, plan_on
-from neuron_operator.reasons import Failure, find_failure
+from neuron_operator.reasons import find_failure
 from neuron_operator.settings import Settings
-from neuron_operator.status import Situation, compute_status, seconds_until_next_look
+from neuron_operator.situation import Situation, situation_of
+from neuron_operator.status import compute_status, seconds_until_next_look
 from neuron_operator.turns import Turns
 from neuron_operator.writes import Writer
 
@@ -49,11 +47,14 @@ class Reconciler:
             if refused is not None:
                 plan, refused = await self._keep_running(key, body, plan, refused)
             self.turns.settle(key, plan, is_refused=(plan.refusal or refused) is not None)
-        situation = self._observe(key, body, plan, refused)
+        contention, url = self.writer.contention, self.settings.runbook_url
+        situation = situation_of(body, plan, refused, self.indices, contention, url, self.clock())
         # Before anything is awaited: a node that changes while the status is written must wake the model again.
         self.nodes.is_waiting(key, waits=situation.waits_for_a_node or plan.look_again_s is not None)
         if situation.refusal is None and plan.placement is not None:
-            situation = replace(situation, failure=await self._find_failure(situation, plan.placement))
+            capacity = await self.nodes.capacity() if situation.waits_for_a_node else Capacity()
+            failure = find_failure(situation.newest_pods, situation.deployment, plan.placement, capacity, self.clock())
+            situation = replace(situation, failure=failure)
         looks = (await self._tell(situation), seconds_until_next_look(situation, self.clock()))
         return min((look_s for look_s in looks if look_s), default=None)
 
@@ -61,24 +62,11 @@ class Reconciler:
         """What runs is scaled and repaired also while a newer version can't be written; nothing is wrong with a model
         of which only an upgrade is refused. The plan that counts now, and what is refused of it."""
         known = known_of(self.indices, key, body, has_turn=False)
-        if plan.upgrade == "starts":
-            kept = await plan_on(self.nodes, key, known, self.settings, self.clock, refused_upgrade=why)
-            return kept, await self.writer.carry_out(kept, self.clock())
-        if (remaining := without_its_version(known, plan)) is not None:
-            await self.writer.carry_out(remaining, self.clock())
-        return plan, why
-
-    def _observe(self, key: Key, body: Body, plan: Plan, refused: Refusal | None) -> Situation:
-        live, scaling = self.indices.get("Deployment", key), self.indices.of_model("HorizontalPodAutoscaler", key)
-        deployment, pods = observe_deployment(live), observe_pods(self.indices.of_model("Pod", key))
-        conflicts = self.writer.contention.conflicts(key, body["metadata"].get("generation", 0), self.clock())
-        autoscalers, url = conflicting_autoscalers(live, scaling), self.settings.runbook_url
-        told = Situation(body, plan, deployment, pods, refusal=plan.refusal or refused, runbook_url=url)
-        return replace(told, refused_write=refused, conflicts=conflicts, autoscalers=autoscalers)
-
-    async def _find_failure(self, situation: Situation, placement: Placement) -> Failure | None:
-        capacity = await self.nodes.capacity() if situation.waits_for_a_node else Capacity()
-        return find_failure(situation.newest_pods, situation.deployment, placement, capacity, self.clock())
+        if plan.upgrade != "starts":
+            await self.writer.carry_out(without_its_version(known, plan), self.clock())
+            return plan, why
+        kept = await plan_on(self.nodes, key, known, self.settings, self.clock, refused_upgrade=why)
+        return kept, await self.writer.carry_out(kept, self.clock())
 
     async def _tell(self, situation: Situation) -> float:
         """Write the status if it says something new, then the Events of its transitions; or how long that may wait."""

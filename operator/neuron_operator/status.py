@@ -15,11 +15,11 @@ from neuron_operator import names
 from neuron_operator.api import NeuronModel, NeuronModelStatus
 from neuron_operator.api.conditions import Condition, ConditionType, Reason, with_transition_times
 from neuron_operator.api.status import ArtifactStatus, LastFailure, PlacementStatus, RuntimeStatus
-from neuron_operator.contention import PATH_REPLICAS, Conflict, autoscaler_message, conflict_message
+from neuron_operator.contention import PATH_REPLICAS, autoscaler_message, conflict_message
 from neuron_operator.observe import ObservedDeployment, ObservedPod
-from neuron_operator.plan import Plan, Refusal
-from neuron_operator.reasons import Failure, with_runbook
-from neuron_operator.revisions import revision_of
+from neuron_operator.plan import Plan
+from neuron_operator.reasons import with_runbook
+from neuron_operator.situation import Situation
 
 Body = dict[str, Any]
 # Time does not mend these; everything else is still being worked on.
@@ -44,36 +44,6 @@ UNWATCHED_S: Final[Mapping[str, float]] = {
     Reason.CHILD_REJECTED: 60.0,
     Reason.QUOTA_EXCEEDED: 30.0,
 }
-
-
-@dataclass(frozen=True)
-class Situation:
-    """Everything the status is computed from. `refusal` is the plan's own, or what the API server answered to it;
-    `refused_write` is the latter also where it is not told, because the former is.
-
-    `conflicts` are the fields that are left to others, `autoscalers` those that aim at the Deployment, in words.
-    """
-
-    body: Mapping[str, Any]
-    plan: Plan
-    deployment: ObservedDeployment
-    pods: tuple[ObservedPod, ...] = ()
-    failure: Failure | None = None
-    refusal: Refusal | None = None
-    refused_write: Refusal | None = None
-    conflicts: tuple[Conflict, ...] = ()
-    autoscalers: tuple[str, ...] = ()
-    runbook_url: str = ""
-
-    @property
-    def newest_pods(self) -> tuple[ObservedPod, ...]:
-        """Those of the template that should run; what ails older ones is mended by their replacement."""
-        revision = revision_of(self.plan.template) if self.plan.template is not None else ""
-        return tuple(pod for pod in self.pods if pod.revision == revision and not pod.is_terminating)
-
-    @property
-    def waits_for_a_node(self) -> bool:
-        return any(pod.unschedulable_since is not None for pod in self.newest_pods)
 
 
 @dataclass(frozen=True)

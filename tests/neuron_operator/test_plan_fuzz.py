@@ -13,7 +13,8 @@ from neuron_operator.errors import InvalidSpecError
 from neuron_operator.observe import ObservedDeployment
 from neuron_operator.plan import Known, make_plan
 from neuron_operator.reasons import LONGEST_MESSAGE
-from neuron_operator.status import FINAL_REASONS, Situation, compute_status
+from neuron_operator.situation import Situation
+from neuron_operator.status import FINAL_REASONS, compute_status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 URL = settings().runbook_url

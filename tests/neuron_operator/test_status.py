@@ -13,7 +13,8 @@ from neuron_operator.observe import ObservedDeployment, observe_pods
 from neuron_operator.plan import Known, Plan, Refusal, make_plan
 from neuron_operator.reasons import Failure
 from neuron_operator.revisions import revision_of
-from neuron_operator.status import Situation, compute_status, is_new, judge, seconds_until_next_look
+from neuron_operator.situation import Situation
+from neuron_operator.status import compute_status, is_new, judge, seconds_until_next_look
 from observed import condition, pod, unschedulable_pod
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
