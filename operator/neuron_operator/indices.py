@@ -152,8 +152,8 @@ class Listing:
     known while the list was on its way is younger than the list, perhaps, and stays.
     """
 
-    def __init__(self, known: Mapping[Key, Entry]) -> None:
-        self._missing = dict(known)
+    def __init__(self, known: dict[Key, Entry]) -> None:
+        self._missing = known
 
     def saw(self, body: Mapping[str, Any]) -> None:
         self._missing.pop(key_of(body), None)
