@@ -12,11 +12,11 @@ from pathlib import Path
 
 from bench import document, machine, peer_environment, results, table
 from bench.errors import BenchError
-from bench.figures import FIGURES, load, rows
+from bench.figures import FIGURES, load
 from bench.findings import Finding
 from bench.scale import BENCH, FULL, SMOKE, Scale
 
-DOCS = "docs"
+DOCS, ROWS = "docs", "rows"
 
 
 def main() -> int:
@@ -27,26 +27,17 @@ def main() -> int:
     if given.figures == [DOCS]:
         return write_docs(path)
     scale = SMOKE if given.smoke else FULL if given.full else BENCH
+    kept = results.load(path)
+    if given.void and (kept is None or ROWS not in kept.scales):
+        print("bench: there are no rows yet; make bench K=rows measures them", file=sys.stderr)
+        return 1
+    if given.void and kept is not None and kept.scales[ROWS] == FULL.name:
+        scale = FULL
     try:
-        if given.void:
-            return measure_void_rows(path)
-        failed = measure(chosen(given.figures, with_peers=given.peers), scale, path)
+        failed = measure(chosen(given.figures, with_peers=given.peers), scale, path, void_only=given.void)
     except KeyboardInterrupt:
         return 130
     return 1 if failed else 0
-
-
-def measure_void_rows(path: Path) -> int:
-    """Those of which the hypervisor took the CPUs, again, at the scale of the others; what they all come to is kept."""
-    kept = results.load(path)
-    if kept is None or rows.FIGURE not in kept.scales:
-        print("bench: there are no rows yet; make bench K=rows measures them", file=sys.stderr)
-        return 1
-    scale = FULL if kept.scales[rows.FIGURE] == FULL.name else BENCH
-    new = rows.measure(scale, kept.findings)
-    results.save(path, results.updated(kept, machine.description(), scale.name, new))
-    print(table.terminal(new))
-    return 0
 
 
 def write_docs(path: Path) -> int:
@@ -70,11 +61,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--smoke", action="store_true", help="one run of a second each: does it work at all")
     size.add_argument("--full", action="store_true", help="every row of AWS's table, a million requests")
-    parser.add_argument("--void", action="store_true", help="of rows, only those that the machine spoiled last time")
+    size.add_argument("--void", action="store_true", help="of rows, only those that the machine spoiled last time")
     parser.add_argument("--peers", action="store_true", help="the other servers too; installs them the first time")
     parser.add_argument("--results", type=Path, help="where results are kept")
     given = parser.parse_args(argv)
-    if given.void and given.figures != [rows.FIGURE]:
+    if given.void and (given.figures != [ROWS] or given.peers):
         parser.error("--void goes with the figure rows alone")
     unknown = [name for name in given.figures if name not in FIGURES and given.figures != [DOCS]]
     if unknown:
@@ -91,14 +82,18 @@ def chosen(named: Sequence[str], *, with_peers: bool) -> list[str]:
     return [name for name in FIGURES if name != "peers" or peer_environment.is_installed()]
 
 
-def measure(names: Sequence[str], scale: Scale, path: Path) -> list[str]:
-    """Measure, keep and print the figures, also when it is broken off; the names of those that could not be taken."""
+def measure(names: Sequence[str], scale: Scale, path: Path, *, void_only: bool = False) -> list[str]:
+    """Measure, keep and print the figures, also when it is broken off; the names of those that could not be taken.
+
+    With `void_only` what is kept with a result is not measured again, by figures that can tell.
+    """
     failed: list[str] = []
     found: list[Finding] = []
     try:
         for name in names:
             try:
-                new = load(name)(scale)
+                before = results.load(path) if void_only else None
+                new = load(name)(scale, before.findings) if before is not None else load(name)(scale)
             except BenchError as error:
                 print(f"bench: {name}: {error}", file=sys.stderr)
                 failed.append(name)
