@@ -2,6 +2,9 @@
 
 import contextlib
 import dataclasses
+import os
+import time
+from collections.abc import Callable
 
 import psutil
 
@@ -34,3 +37,14 @@ def busy_seconds() -> float:
 def stolen_seconds() -> float:
     """CPU time that the hypervisor gave to others while something here wanted to run; 0 where nothing tells."""
     return float(getattr(psutil.cpu_times(), "steal", 0.0))
+
+
+class StolenShare:
+    """What the hypervisor gave to others since this was made, of the time of all CPUs."""
+
+    def __init__(self, stolen: Callable[[], float] = stolen_seconds) -> None:
+        self._stolen, self._before, self._began = stolen, stolen(), time.monotonic()
+
+    def until_now(self) -> float:
+        seconds = time.monotonic() - self._began
+        return (self._stolen() - self._before) / seconds / (os.cpu_count() or 1)

@@ -4,12 +4,10 @@ On a virtual machine the hypervisor may give the CPUs to others in the middle of
 much as ours: such a run is taken again, and where that does not help, the rows say that they are void.
 """
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from bench.process_tree import stolen_seconds
+from bench.process_tree import StolenShare, stolen_seconds
 from cluster.progress import say, step
 
 T = TypeVar("T")
@@ -34,11 +32,10 @@ def interleaved(
     good: list[dict[str, T]] = []
     disturbed: list[tuple[float, dict[str, T]]] = []
     while len(good) < runs and len(good) + len(disturbed) < 2 * runs:
-        began, stolen_before = time.monotonic(), stolen()
+        stolen_share = StolenShare(stolen)
         with step(f"{title}, run {len(good) + 1} of {runs}: {', '.join(sides)}"):
             found = {name: sides[name]() for name in order_of_round(list(sides), len(good) + len(disturbed))}
-        share = (stolen() - stolen_before) / (time.monotonic() - began) / (os.cpu_count() or 1)
-        if share > MOST_STOLEN:
+        if (share := stolen_share.until_now()) > MOST_STOLEN:
             say(f"{title}: the hypervisor took {share:.0%} of the CPUs")
             disturbed.append((share, found))
         else:

@@ -20,7 +20,7 @@ from cluster.progress import say, step
 from local_control_plane.client import RefusedError
 from operator_bench import machine, results, table
 from operator_bench.figures import FIGURES, load
-from operator_bench.floor import create_everything
+from operator_bench.floor import Floor, create_everything
 from operator_bench.scale import Scale, Size
 from operator_bench.story import Story, create_models
 from operator_bench.world import bare_control_plane, world
@@ -68,7 +68,7 @@ class Session:
         wanted = [name for name in FIGURES if name in size.figures_of(number)]
         if not wanted:
             return
-        story, floors = None, dict[str, float]()
+        story, floors = None, dict[str, Floor]()
         for side in order_of_round([FLOOR, APPLIED_FLOOR, OPERATOR] if CREATION in wanted else [OPERATOR], number):
             with self._told_if_it_fails(side):
                 if side == OPERATOR:
@@ -76,7 +76,7 @@ class Session:
                 else:
                     floors[side] = floor_of(size.models, by_apply=side == APPLIED_FLOOR)
         if CREATION in wanted and story is not None:
-            story.floor_seconds, story.applied_floor_seconds = floors.get(FLOOR), floors.get(APPLIED_FLOOR)
+            story.floor, story.applied_floor = floors.get(FLOOR), floors.get(APPLIED_FLOOR)
             self._take(CREATION, story)
 
     def _operator_side(self, models: int, wanted: list[str]) -> Story:
@@ -102,7 +102,7 @@ class Session:
             self.failed.append(what)
 
 
-def floor_of(models: int, *, by_apply: bool) -> float:
+def floor_of(models: int, *, by_apply: bool) -> Floor:
     how = " by server-side apply" if by_apply else ""
     with bare_control_plane(models) as (_, client), step(f"the floor of {models:,} models{how}"):
         return create_everything(client, models, by_apply=by_apply)

@@ -73,6 +73,10 @@ class World:
         times = psutil.Process(self.operator.process.pid).cpu_times()
         return float(times.user + times.system)
 
+    def looks(self) -> float:
+        """How often the operator has looked at a model since its start."""
+        return self.operator.metric(RECONCILES)
+
     def wait_until_quiet(self) -> None:
         """Nothing waits for the operator, and for a while it has asked nothing of the API server but its Lease."""
         deadline, position, since = time.monotonic() + QUIET_TIMEOUT_S, self.control_plane.audit_position(), 0.0
@@ -85,9 +89,9 @@ class World:
             time.sleep(LOOK_EVERY_S)
 
     def wait_for_reconciles(self, count: int, timeout_s: float) -> None:
-        """Until the operator has looked that often at a model since its start, and none waits."""
+        """Until the operator has looked that often, and no model waits."""
         deadline = time.monotonic() + timeout_s
-        while self.operator.metric(RECONCILES) < count or not self.operator.is_idle():
+        while self.looks() < count or not self.operator.is_idle():
             if time.monotonic() > deadline:
                 raise BenchError(f"not every model was looked at after {timeout_s:.0f} s:\n{self.last_words()}")
             time.sleep(LOOK_EVERY_S)
