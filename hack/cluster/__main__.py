@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from cluster import (
     binaries,
@@ -32,9 +31,10 @@ from cluster.settings import Settings, from_environment
 
 def up(settings: Settings, arguments: argparse.Namespace) -> None:
     if targets.chosen() == "kind":
+        binaries.build(settings, binaries.CLIENTS)
         targets.kind_up(settings)
     elif targets.chosen() == "current":
-        targets.use_current(settings, _kubectl(settings))
+        targets.use_current(settings, binaries.build(settings, binaries.CLIENTS) / "kubectl")
     else:
         preflight.check(settings)
         packages.ensure(packages.FOR_CLUSTER)
@@ -94,10 +94,10 @@ def start(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def show_binaries(settings: Settings, arguments: argparse.Namespace) -> None:
-    left = binaries.missing(settings)
+    left = binaries.missing(settings, binaries.BINARIES if targets.chosen() == "local" else binaries.CLIENTS)
     if left:
         names = ", ".join(binary.name for binary in left)
-        raise ClusterError(f"not built yet: {names}", "run `python -m cluster build` (make cluster-up does it too)")
+        raise ClusterError(f"not built yet: {names}", "run `make cluster-up`, for another CLUSTER with that set")
     print(binaries.binaries_directory(settings))
 
 
@@ -168,11 +168,6 @@ def _known(settings: Settings, name: str) -> str:
     if not settings.before.exists():
         raise ClusterError("the cluster is down", "run `python -m cluster up` first")
     return name
-
-
-def _kubectl(settings: Settings) -> Path:
-    own = shutil.which("kubectl")
-    return Path(own) if own else binaries.build(settings) / "kubectl"
 
 
 def main() -> int:

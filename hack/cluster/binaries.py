@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from cluster.commands import attempt, tail
@@ -47,6 +47,8 @@ BINARIES = (
     Binary("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     Binary("kstatus", "neuron-serving.dev/hack/kstatus", module=HACK / "kstatus"),
 )
+# What speaks to a cluster, and all that one takes which is there already.
+CLIENTS = tuple(binary for binary in BINARIES if binary.name in ("kubectl", "helm"))
 
 
 def module_version(go_mod: str, module: str) -> str:
@@ -105,9 +107,12 @@ def binaries_directory(settings: Settings) -> Path:
     return settings.cache / "bin" / cache_key(_go_mod(), (SOURCE / "go.sum").read_text())
 
 
-def missing(settings: Settings) -> tuple[Binary, ...]:
+def missing(settings: Settings, wanted: Collection[Binary] | None = None) -> tuple[Binary, ...]:
+    """Of the wanted ones, which are all if not given."""
     folder, go_mod = binaries_directory(settings), _go_mod()
-    return tuple(binary for binary in BINARIES if not _is_built(binary, folder, own_ingredients(binary, go_mod)))
+    return tuple(
+        binary for binary in wanted or BINARIES if not _is_built(binary, folder, own_ingredients(binary, go_mod))
+    )
 
 
 def _is_built(binary: Binary, folder: Path, ingredients: str) -> bool:
@@ -123,21 +128,21 @@ def _go_mod() -> str:
     return (SOURCE / "go.mod").read_text()
 
 
-def build(settings: Settings) -> Path:
-    """Builds what is missing; returns the folder of all programs."""
-    folder = binaries_directory(settings)
-    todo = missing(settings)
+def build(settings: Settings, wanted: Collection[Binary] | None = None) -> Path:
+    """Builds what is missing of the wanted ones, which are all if not given; returns the folder of all programs."""
+    folder, wanted = binaries_directory(settings), wanted or BINARIES
+    todo = missing(settings, wanted)
     if not todo:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     go = find_go(settings)
-    say(f"building {len(todo)} of {len(BINARIES)} programs from Go modules into {folder} (about ten minutes, once)")
+    say(f"building {len(todo)} of {len(wanted)} programs from Go modules into {folder} (about ten minutes, once)")
     go_mod = _go_mod()
-    for position, binary in enumerate(BINARIES, start=1):
+    for position, binary in enumerate(wanted, start=1):
         if binary in todo:
-            say(f"[{position}/{len(BINARIES)}] {binary.name} …")
+            say(f"[{position}/{len(wanted)}] {binary.name} …")
             seconds = _build_one(go, binary, folder, go_mod)
-            say(f"[{position}/{len(BINARIES)}] {binary.name} … {seconds:.0f} s")
+            say(f"[{position}/{len(wanted)}] {binary.name} … {seconds:.0f} s")
     return folder
 
 

@@ -46,6 +46,13 @@ def test_everything_is_built_once(settings: Settings, tmp_path: Path) -> None:
     assert calls(tmp_path) == [binary.package for binary in binaries.BINARIES]
 
 
+def test_for_somebody_elses_cluster_only_what_speaks_to_it_is_built(settings: Settings, tmp_path: Path) -> None:
+    binaries.build(settings, binaries.CLIENTS)
+    assert {call.rpartition("/")[2] for call in calls(tmp_path)} == {"kubectl", "helm"}
+    assert binaries.missing(settings, binaries.CLIENTS) == ()
+    assert binaries.missing(settings)
+
+
 def test_failed_build_names_the_package_and_goes_on_from_there(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("arguments", "what", "next_step"),
     [
-        pytest.param(("bin",), "not built yet: kube-apiserver", "cluster build", id="bin-before-build"),
+        pytest.param(("bin",), "not built yet: kube-apiserver", "make cluster-up", id="bin-before-build"),
         pytest.param(("kubeconfig",), "there is no", "cluster up", id="kubeconfig-before-up"),
         pytest.param(("logs", "etcd"), "no log of etcd", "the cluster is down", id="logs-before-up"),
         pytest.param(("stop", "docker"), "no component is called docker", "n1-device-plugin", id="unknown-component"),
