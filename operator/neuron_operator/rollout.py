@@ -18,6 +18,7 @@ from neuron_operator.observe import ObservedNode
 from neuron_operator.revisions import revision_of
 
 Strategy = Literal["Surge", "InPlace"]
+Mode = Literal["Auto", "Surge", "InPlace"]
 
 # How long the first pod of a surge may find no node before its cores are taken from an old one.
 PATIENCE: Final = timedelta(seconds=60)
@@ -138,6 +139,18 @@ def downtime_note(strategy: Strategy, replicas: int, max_unavailable: int) -> st
         return ""
     whose = "the one replica is" if replicas == 1 else "all replicas are"
     return f"{whose} replaced in place, so nothing answers until the new version is ready"
+
+
+def interruption_note(mode: Mode, replicas: int) -> str:
+    """What a single replica means, told before it matters: whatever takes its pod interrupts. Empty for any other."""
+    if replicas != 1:
+        return ""
+    update = {
+        "Auto": ", or while an update for which there are no cores to spare replaces it",
+        "InPlace": ", or while an update replaces it",
+        "Surge": "",
+    }
+    return f"with one replica nothing answers while its node is drained{update[mode]}"
 
 
 def _downtime(asked: Replacement) -> str:

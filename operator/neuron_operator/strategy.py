@@ -13,7 +13,14 @@ from neuron_operator.claims import claim_of
 from neuron_operator.names import ANNOTATION_ROLLOUT
 from neuron_operator.observe import ObservedPod, parse_time
 from neuron_operator.revisions import ANNOTATION_REVISION, Frozen
-from neuron_operator.rollout import PATIENCE, Replacement, Strategy, downtime_note, recorded_strategy
+from neuron_operator.rollout import (
+    PATIENCE,
+    Replacement,
+    Strategy,
+    downtime_note,
+    interruption_note,
+    recorded_strategy,
+)
 from neuron_operator.versions import Version
 
 Body = dict[str, Any]
@@ -54,10 +61,11 @@ class Rollout:
         return self.settled is None or bool(self.settled == "Surge" and self._waiting and self._replaced)
 
     def note(self, strategy: Strategy) -> str:
-        """What the replacement means for requests, where there is something to replace."""
-        if self.frozen.revision["revision"] == 1:
-            return ""
-        return downtime_note(strategy, self.model.spec.desired_replicas, self.model.spec.rollout.max_unavailable)
+        """What the replacement means for requests, where there is something to replace, and what the next one would."""
+        rollout, replicas = self.model.spec.rollout, self.model.spec.desired_replicas
+        is_first = self.frozen.revision["revision"] == 1
+        now = "" if is_first else downtime_note(strategy, replicas, rollout.max_unavailable)
+        return "; ".join(filter(None, (now, interruption_note(rollout.mode, replicas))))
 
     def replacement(self, now: datetime) -> Replacement:
         """What is to be planned; a surge whose pod has no node is planned again."""

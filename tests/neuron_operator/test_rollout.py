@@ -16,6 +16,7 @@ from neuron_operator.rollout import (
     Promise,
     Replacement,
     downtime_note,
+    interruption_note,
     plan_rollout,
     recorded_strategy,
 )
@@ -338,9 +339,24 @@ def test_a_decision_is_read_back_from_the_deployment(live: dict[str, Any] | None
         ("Surge", 1, 1, ""),
     ],
 )
-def test_downtime_is_told_beforehand(strategy: Any, replicas: int, max_unavailable: int, words: str) -> None:
+def test_the_downtime_of_a_replacement_is_told(strategy: Any, replicas: int, max_unavailable: int, words: str) -> None:
     assert downtime_note(strategy, replicas, max_unavailable).startswith(words or "")
     assert bool(downtime_note(strategy, replicas, max_unavailable)) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("mode", "replicas", "words"),
+    [
+        ("Auto", 1, "while its node is drained, or while an update for which there are no cores to spare replaces it"),
+        ("InPlace", 1, "while its node is drained, or while an update replaces it"),
+        ("Surge", 1, "while its node is drained"),
+        ("Auto", 0, ""),
+        ("InPlace", 2, ""),
+    ],
+)
+def test_what_a_single_replica_costs_is_told_beforehand(mode: Any, replicas: int, words: str) -> None:
+    note = interruption_note(mode, replicas)
+    assert note == (f"with one replica nothing answers {words}" if words else "")
 
 
 def test_a_promise_lasts_while_its_pod_is_awaited_and_is_nobodys_own_rival() -> None:
