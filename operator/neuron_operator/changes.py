@@ -39,6 +39,10 @@ ATOMIC_MAPS: Final = frozenset(
         "requiredDuringSchedulingIgnoredDuringExecution",
     }
 )  # fmt: skip
+# Of these, what somebody adds is a difference too. The others get defaults: the version of a field, the divisor.
+EXACT_MAPS: Final = (ATOMIC_MAPS | {"matchLabels"}) - {"fieldRef", "resourceFieldRef"}
+# Whose keys are the user's, not names of fields: none means something else, and an empty value is one.
+FREE_MAPS: Final = frozenset({"annotations", "labels", "matchLabels", "nodeSelector"})
 PORT_KEYS: Final = (("containerPort", "protocol"), ("port", "protocol"))
 QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit", "divisor"})
 # Plain Go values with omitempty: the API server drops a zero, so a zero of ours is there when the field is missing.
@@ -113,7 +117,11 @@ def _differences_of(name: str, wanted: Any, found: Any, path: str) -> Iterator[s
         if parse_quantity(wanted) != parse_quantity(found):
             yield path
     elif isinstance(wanted, dict) and isinstance(found, dict):
-        if name in QUANTITIES:
+        if name in EXACT_MAPS and set(found) - set(wanted):
+            yield path
+        elif name in FREE_MAPS:
+            yield from (f"{path}.{key}" for key, value in wanted.items() if found.get(key) != value)
+        elif name in QUANTITIES:
             yield from _quantity_differences(wanted, found, path)
         else:
             yield from differences(wanted, found, path)
@@ -130,7 +138,7 @@ def _quantity_differences(wanted: Mapping[str, Any], found: Mapping[str, Any], p
 
 
 def _list_differences(name: str, wanted: Sequence[Any], found: Sequence[Any], path: str) -> Iterator[str]:
-    keys = _keys_of(name, wanted)
+    keys = keys_of(name, wanted)
     if keys is None:
         if len(wanted) != len(found):
             yield path
@@ -138,9 +146,9 @@ def _list_differences(name: str, wanted: Sequence[Any], found: Sequence[Any], pa
         for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
             yield from _differences_of("", one, other, f"{path}[{index}]")
         return
-    by_key = {_key(item, keys): item for item in found}
+    by_key = {item_key(item, keys): item for item in found}
     for item in wanted:
-        key = _key(item, keys)
+        key = item_key(item, keys)
         here = f"{path}[{','.join(key)}]"
         if key in by_key:
             yield from differences(item, by_key[key], here)
@@ -169,10 +177,10 @@ def _without(name: str, value: Any, here: str, paths: Collection[str]) -> Any:
             if (left := _without(key, item, f"{here}.{key}" if here else key, paths)) is not None
         }
         return kept if kept or not value else None
-    keys = _keys_of(name, value) if isinstance(value, list | tuple) else None
+    keys = keys_of(name, value) if isinstance(value, list | tuple) else None
     if keys is None:
         return value
-    items = [_without("", item, f"{here}[{','.join(_key(item, keys))}]", paths) for item in value]
+    items = [_without("", item, f"{here}[{','.join(item_key(item, keys))}]", paths) for item in value]
     return [item for item in items if item is not None] or None
 
 
@@ -184,40 +192,18 @@ def leads_into(path: str, field: str) -> bool:
 def _is_atomic(name: str, value: Any) -> bool:
     if isinstance(value, Mapping):
         return name in ATOMIC_MAPS
-    return isinstance(value, list | tuple) and _keys_of(name, value) is None
+    return isinstance(value, list | tuple) and keys_of(name, value) is None
 
 
-def usurped_lists(desired: Any, live: Any, pointer: str = "", name: str = "") -> Iterator[tuple[str, list[Any]]]:
-    """Lists of `live` where one of our items is missing: a JSON pointer to each, and the list with only ours in it.
-
-    Someone who edits the key of an item (a port's number, say) leaves two items after an apply, ours and theirs, which
-    the API server may refuse together.
-    """
-    if isinstance(desired, Mapping) and isinstance(live, Mapping):
-        for key, wanted in desired.items():
-            if key in live:
-                part = key.replace("~", "~0").replace("/", "~1")
-                yield from usurped_lists(wanted, live[key], f"{pointer}/{part}", key)
-    elif isinstance(desired, list | tuple) and isinstance(live, list):
-        keys = _keys_of(name, desired)
-        if keys is None:
-            return
-        found = {_key(item, keys): index for index, item in enumerate(live)}
-        if any(_key(item, keys) not in found for item in desired):
-            yield pointer, [live[found[key]] if (key := _key(item, keys)) in found else item for item in desired]
-            return
-        for item in desired:
-            index = found[_key(item, keys)]
-            yield from usurped_lists(item, live[index], f"{pointer}/{index}")
-
-
-def _keys_of(name: str, items: Sequence[Any]) -> tuple[str, ...] | None:
+def keys_of(name: str, items: Sequence[Any]) -> tuple[str, ...] | None:
+    """The fields that tell the items of a list apart; None for one that is replaced as a whole."""
     if name != "ports":
         return LIST_KEYS.get(name)
     return next((keys for keys in PORT_KEYS if all(keys[0] in item for item in items)), None)
 
 
-def _key(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
+def item_key(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
+    """What tells the item from the others of its list."""
     return tuple(str(item.get(key, "TCP" if key == "protocol" else "")) for key in keys)
 
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ RequestObserver = Callable[[str, str, int, float], None]
 
 REQUEST_TIMEOUT_S: Final = 10.0
 LIST_CHUNK: Final = 500
+# What the API server answers with 500 when an admission webhook can't be asked and must be.
+WEBHOOK_FAILED: Final = "failed calling webhook"
 SURROGATES: Final = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 JSON, MERGE, JSON_PATCH, APPLY = (
     "application/json",
@@ -86,8 +88,8 @@ class Cluster(Protocol):
     async def set_owners(self, ref: Ref, live: Body, owners: list[Body]) -> Body:
         """Replace the owner references, unless the object has changed since."""
 
-    async def replace_lists(self, live: Body, lists: Mapping[str, list[Any]]) -> Body:
-        """Replace what the JSON pointers lead to, unless the object has changed since."""
+    async def patch(self, live: Body, operations: Sequence[Body]) -> Body:
+        """Carry out a JSON patch, unless the object has changed since."""
 
     async def get(self, ref: Ref) -> Body:
         """The object as it is now."""
@@ -163,22 +165,19 @@ class ApiCluster:
         query = {"fieldManager": FIELD_MANAGER}
         return await self._request("PATCH", ref, query=query, body=patch, content_type=MERGE)
 
-    async def replace_lists(self, live: Body, lists: Mapping[str, list[Any]]) -> Body:
-        return await self._patch(live, lists)
+    async def patch(self, live: Body, operations: Sequence[Body]) -> Body:
+        # A version that is put in place loses with a conflict; one that is only tested is answered as a bad request.
+        version = live["metadata"]["resourceVersion"]
+        patch = [{"op": "replace", "path": "/metadata/resourceVersion", "value": version}, *operations]
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._request("PATCH", Ref.of(live), query=query, body=patch, content_type=JSON_PATCH)
 
     async def apply_alone(self, body: Body, live: Body) -> Body:
         applied = await self.apply(body, live)
         owners = applied["metadata"].get("managedFields", [])
         # A field that another entry of ours owns too would stay when we stop applying it.
-        kept = [o for o in owners if o.get("operation") == "Apply" or o["manager"] != FIELD_MANAGER]
-        return await self._patch(applied, {"/metadata/managedFields": kept})
-
-    async def _patch(self, read: Body, values: Mapping[str, Any]) -> Body:
-        # A version that is put in place loses with a conflict; one that is only tested is answered as a bad request.
-        replaced = {"/metadata/resourceVersion": read["metadata"]["resourceVersion"], **values}
-        patch = [{"op": "replace", "path": path, "value": value} for path, value in replaced.items()]
-        query = {"fieldManager": FIELD_MANAGER}
-        return await self._request("PATCH", Ref.of(read), query=query, body=patch, content_type=JSON_PATCH)
+        kept = [o for o in owners if o.get("operation") == "Apply" or o.get("manager") != FIELD_MANAGER]
+        return await self.patch(applied, [{"op": "replace", "path": "/metadata/managedFields", "value": kept}])
 
     async def delete(self, ref: Ref, live: Body) -> None:
         options = {"preconditions": _as_read(live), "propagationPolicy": "Background"}
@@ -338,6 +337,8 @@ def _api_error(code: int, headers: Mapping[str, str], payload: bytes, what: str)
         409: errors.ConflictError,
         422: errors.RejectedError,
     }
+    if code == 500 and WEBHOOK_FAILED in said:
+        return errors.WebhookError(message, code)
     return kinds.get(code, errors.UnreachableError if code >= 500 else errors.ApiError)(message, code)
 
 

@@ -9,7 +9,8 @@ OperatorError
     ├── ForbiddenError        401, 403: our rights or a quota
     ├── RejectedError         400, 422: it will refuse the same object again; final until it is edited
     ├── ThrottledError        429, with the seconds it asked for
-    └── UnreachableError      no answer at all, or 5xx
+    ├── WebhookError          500: an admission webhook that must be asked does not answer
+    └── UnreachableError      no answer at all, or any other 5xx
 """
 
 from collections.abc import Iterable
@@ -80,6 +81,10 @@ class ThrottledError(ApiError):
     def __init__(self, message: str, status: int = 429, retry_after_s: float = 1.0) -> None:
         super().__init__(message, status)
         self.retry_after_s = retry_after_s
+
+
+class WebhookError(ApiError):
+    """An admission webhook without which nothing is stored can't be asked; the API server itself is well."""
 
 
 class UnreachableError(ApiError):

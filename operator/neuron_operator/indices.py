@@ -23,7 +23,7 @@ COUNTED: Final = "deployment.kubernetes.io/revision"
 POD_STATUS: Final = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 POD_SPEC: Final = ("nodeName", "schedulerName")
 IDENTITY: Final = ("name", "uid", "resourceVersion")
-HPA_METADATA: Final = ("name", "namespace", "uid", "resourceVersion")
+HPA_METADATA: Final = ("name", "namespace", "uid", "resourceVersion", "ownerReferences")
 HPA_SPEC: Final = ("scaleTargetRef", "minReplicas", "maxReplicas")
 METADATA: Final = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
@@ -124,8 +124,7 @@ class Indices:
 
     def begin_list(self, kind: str, namespace: str = "") -> "Listing":
         """Everything that is known of the kind, in one namespace if one is named, is to be on a list."""
-        entries = self._entries[kind].items()
-        return Listing({at: entry for at, entry in entries if namespace in ("", at.namespace)})
+        return Listing(self._entries[kind], namespace)
 
     def of_model(self, kind: str, key: Key) -> list[Body]:
         """The objects of a kind that belong to a model, by owner or by label, in the order of their names."""
@@ -149,18 +148,31 @@ class Listing:
     """One list of a kind, from before its request to its end: what was known before and is not in it is gone.
 
     No watch tells of what was deleted between a stream that ended (410 Gone) and the list that follows. What became
-    known while the list was on its way is younger than the list, perhaps, and stays.
+    known while the list was on its way, by the answer to a write of ours, is either younger than the list or was
+    deleted before the list was read: nobody but the API server knows.
     """
 
-    def __init__(self, known: dict[Key, Entry]) -> None:
-        self._missing = known
+    def __init__(self, entries: Mapping[Key, Entry], namespace: str) -> None:
+        self._entries, self._namespace = entries, namespace
+        self._known, self._seen = dict(self._of_namespace()), set[Key]()
 
     def saw(self, body: Mapping[str, Any]) -> None:
-        self._missing.pop(key_of(body), None)
+        self._seen.add(key_of(body))
 
     def gone(self) -> list[Body]:
         """Once the list has ended: what was not in it, as it was known."""
-        return [entry.body for entry in self._missing.values()]
+        return [entry.body for at, entry in self._known.items() if at not in self._seen]
+
+    def unproven(self) -> list[Body]:
+        """Once the list has ended: what became known meanwhile and was not in it."""
+        return [
+            entry.body
+            for at, entry in self._of_namespace()
+            if at not in self._seen and self._known.get(at) is not entry
+        ]
+
+    def _of_namespace(self) -> Iterator[tuple[Key, Entry]]:
+        return ((at, entry) for at, entry in self._entries.items() if self._namespace in ("", at.namespace))
 
 
 def model_keys(kind: str, body: Mapping[str, Any]) -> set[Key]:

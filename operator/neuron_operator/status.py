@@ -42,6 +42,8 @@ UNWATCHED_S: Final[Mapping[str, float]] = {
     Reason.UNSCHEDULABLE: 15.0,
     Reason.NAME_CONFLICT: 30.0,
     Reason.CHILD_REJECTED: 60.0,
+    # Of a child that can't be stored for now.
+    Reason.PROGRESSING: 15.0,
     Reason.QUOTA_EXCEEDED: 30.0,
 }
 

@@ -9,7 +9,7 @@ import faulthandler
 import inspect
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,10 +23,10 @@ from kopf._cogs.clients import watching as kopf_watching
 from pydantic_core import from_json
 
 from neuron_operator.access import LONGEST_PAUSE_S, Access, serves_models
-from neuron_operator.cluster import RESOURCES, ApiCluster
-from neuron_operator.errors import ApiError, ForbiddenError
+from neuron_operator.cluster import RESOURCES, ApiCluster, Ref
+from neuron_operator.errors import ApiError, ForbiddenError, NotFoundError
 from neuron_operator.handlers import Feed
-from neuron_operator.indices import API_SERVICE, HPA, Listing
+from neuron_operator.indices import API_SERVICE, HPA, Body, Listing, key_of
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LABEL_AUTOMANAGED, LABEL_ELECTOR, LABEL_MODEL
 from neuron_operator.scope import LEASE, NODE, OF_MODELS, Stream
@@ -49,7 +49,8 @@ SELECTORS: Final[Mapping[str, str]] = {
 KINDS: Final[Mapping[str, str]] = {RESOURCES[kind][1]: kind for kind in SELECTORS}
 # What ends one watch: an ERROR event, an answer of the API server, a broken connection, a line that is no event.
 WATCH_FAILURES: Final = (
-    kopf_watching.WatchingError, kopf_errors.APIError, aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError
+    kopf_watching.WatchingError, kopf_errors.APIError, ApiError, aiohttp.ClientError, OSError, TimeoutError, ValueError,
+    KeyError,
 )  # fmt: skip
 # What aiohttp says in the middle of an answer when the new login of another stream has closed the connections.
 CLOSED: Final = "Connection closed."
@@ -75,7 +76,7 @@ async def watch(
 ) -> None:
     """kopf, embedded: it only watches. Starts once the API server knows our kind."""
     await _wait_for_crd(cluster, feed.scope.asked_namespaces)
-    with wrapped_streams(Streams(feed, metrics, Access(cluster, feed))):
+    with wrapped_streams(Streams(feed, metrics, Access(cluster, feed), cluster.get)):
         await _run_kopf(cluster, feed, identity, take_signals)
 
 
@@ -136,6 +137,7 @@ class Streams:
     feed: Feed
     metrics: Metrics
     access: Access
+    read: Callable[[Ref], Awaitable[Body]]
     original: Callable[..., AsyncIterator[Event]] = field(default=kopf_watching.continuous_watch)
     chance: random.Random = field(default_factory=random.SystemRandom)
     _failures: dict[Stream, int] = field(default_factory=dict)
@@ -168,6 +170,8 @@ class Streams:
             original = self.original(operator_pause_waiter=operator_pause_waiter, **options)
             async with aclosing(cast(Any, original)) as events:
                 async for event in events:
+                    if event is kopf_watching.Bookmark.LISTED:
+                        await self._prove(stream, listing)
                     self._take(stream, listing, event)
                     if isinstance(event, kopf_watching.Bookmark):
                         yield event
@@ -177,6 +181,14 @@ class Streams:
             if _now() - began_at > GOOD_WATCH_S:
                 self._failures.pop(stream, None)
             await asyncio.sleep(self._failed(stream, failure))
+
+    async def _prove(self, stream: Stream, listing: Listing) -> None:
+        """What only the answer to a write of ours has told, and not the list, is there or gone for good."""
+        for body in listing.unproven():
+            try:
+                self.feed.know(stream.kind, await self.read(Ref(stream.kind, *key_of(body))))
+            except NotFoundError:
+                self.feed.forget(stream.kind, body)
 
     def _take(self, stream: Stream, listing: Listing, event: Event) -> None:
         """Tell the feed; at the end of a list also of the deletions that nobody told."""

@@ -6,20 +6,22 @@ API server refuses for good comes back as a Refusal; what trying again may mend 
 
 import json
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from neuron_operator import errors
 from neuron_operator.api import NeuronModel
 from neuron_operator.api.conditions import ConditionType, Reason
-from neuron_operator.changes import Change, differences, usurped_lists
+from neuron_operator.changes import Change, differences
 from neuron_operator.cluster import Cluster, Ref
 from neuron_operator.contention import PATH_OWNERS, Contention, owner_of
 from neuron_operator.events import EventBudget
 from neuron_operator.gate import Gate
 from neuron_operator.indices import Indices, Key, state_of
+from neuron_operator.mending import mending_patch
 from neuron_operator.metrics import Metrics
 from neuron_operator.names import KIND, LABEL_MODEL
 from neuron_operator.plan import Plan, Refusal, adoption_of, controller_of, is_owner, name_conflict
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 PATHS_LOGGED: Final = 5
+REVISION: Final = "ControllerRevision"
 # Below the five seconds within which a status is to be true.
 PROGRESS_EVERY: Final = timedelta(seconds=4)
 
@@ -50,26 +53,24 @@ class Writer:
     _postponed: set[Key] = field(default_factory=set)
 
     async def carry_out(self, plan: Plan, now: datetime) -> Refusal | None:
-        """Adopt, apply, delete, in the plan's order; stops at the first object that is refused."""
-        model = plan.model
+        """Adopt, apply, delete, in the plan's order; what was refused first. A Service does not wait for a Deployment
+        that is refused, but a Deployment does for the revision that holds its template."""
+        model, refused = plan.model, list[Refusal]()
         if model is None:
             return None
-        try:
-            for body in plan.adopt:
-                await self._adopt(body, model, now)
-            for change in plan.apply:
-                refusal = await self._repair(change, model, now)
-                if refusal is not None:
-                    return refusal
-        except errors.RejectedError as error:
-            return Refusal(
-                Reason.CHILD_REJECTED, f"The API server refuses to store a child: {error}. Correct the spec."
-            )
-        except errors.ForbiddenError as error:
-            return _forbidden(error)
-        for body in plan.delete:
+        steps = [
+            *((body["kind"], partial(self._adopt, body, model, now)) for body in plan.adopt),
+            *((change.body["kind"], partial(self._repair, change, model, now)) for change in plan.apply),
+        ]
+        for kind, step in steps:
+            refusal = await _refusal_of(step)
+            if refusal is not None:
+                refused.append(refusal)
+                if kind == REVISION:
+                    break
+        for body in plan.delete if not refused else ():
             await self._delete(body, model)
-        return None
+        return refused[0] if refused else None
 
     def seconds_until_told(self, model: Mapping[str, Any], status: Body, now: datetime) -> float:
         """How long the status should wait: mere progress is told every few seconds, everything else at once.
@@ -126,18 +127,19 @@ class Writer:
         (self._postponed.add if is_postponed else self._postponed.discard)(key)
         self.metrics.postponed_statuses.set(len(self._postponed))
 
-    async def _adopt(self, body: Body, model: NeuronModel, now: datetime) -> None:
+    async def _adopt(self, body: Body, model: NeuronModel, now: datetime) -> Refusal | None:
         live = self.indices.get(body["kind"], _at(body))
         owner = controller_of(live) if live is not None else None
         if live is None or (owner is not None and not is_owner(owner, model)):
             raise errors.ConflictError(f"{body['kind']} {body['metadata']['name']} is gone or taken by now")
         change = await self._spared(Change(body, live, (PATH_OWNERS,)), model, now)
         if change is None:
-            return
+            return None
         self.gate.ensure_open()
         adopted = await self.cluster.set_owners(Ref.of(body), live, adoption_of(model))
         self.gate.ensure_open()
         self._keep(change, await self.cluster.apply_alone(body, adopted), "adopted", model, now)
+        return None
 
     async def _repair(self, change: Change, model: NeuronModel, now: datetime) -> Refusal | None:
         spared = await self._spared(change, model, now)
@@ -159,6 +161,8 @@ class Writer:
 
     async def _apply(self, change: Change, model: NeuronModel, now: datetime) -> Refusal | None:
         body, live = change.body, self._newest(change)
+        if live is None and body["kind"] != REVISION:
+            await self._ensure_alive(model)
         self.gate.ensure_open()
         try:
             applied = await self.cluster.apply(body, live)
@@ -167,15 +171,31 @@ class Writer:
                 raise
             return await self._occupied(body, model)
         except errors.RejectedError:
-            usurped = dict(usurped_lists(body, live)) if live is not None else {}
-            if live is None or not usurped:
+            operations = mending_patch(body, live) if live is not None else []
+            if live is None or not operations:
                 raise
             self.gate.ensure_open()
-            replaced = await self.cluster.replace_lists(live, usurped)
+            mended = await self.cluster.patch(live, operations)
             self.gate.ensure_open()
-            applied = await self.cluster.apply_alone(body, replaced)
+            applied = await self.cluster.apply_alone(body, mended)
         self._keep(change, applied, "changed" if live is not None else "created", model, now)
         return None
+
+    async def _ensure_alive(self, model: NeuronModel) -> None:
+        """Before a child of a model that has had some is made again: the watch of the models may lag behind the others,
+        and a child of a model that is gone would be collected at once, and call for the next."""
+        key = _key(model)
+        known = self.indices.get(KIND, key)
+        if known is None or is_new(known):
+            return
+        try:
+            found = await self.cluster.get(Ref(KIND, *key))
+        except errors.NotFoundError:
+            self.indices.drop(KIND, known)
+            raise errors.ConflictError(f"{KIND} {model.name} is gone") from None
+        self.indices.put(KIND, found)
+        if found["metadata"]["uid"] != model.metadata.uid or "deletionTimestamp" in found["metadata"]:
+            raise errors.ConflictError(f"{KIND} {model.name} is being deleted, or another one by now")
 
     def _newest(self, change: Change) -> Body | None:
         """The object as it is known by now: controllers go on writing its status, which decides nothing. Where the same
@@ -201,9 +221,14 @@ class Writer:
         raise errors.ConflictError(f"{body['kind']} {model.name} exists already and is taken back", 409)
 
     async def _delete(self, body: Body, model: NeuronModel) -> None:
+        """What may not be deleted stays: it is not what the model's pods are made of."""
         self.gate.ensure_open()
         kind = body["kind"]
-        await self.cluster.delete(Ref(kind, *_at(body)), body)
+        try:
+            await self.cluster.delete(Ref(kind, *_at(body)), body)
+        except (errors.ForbiddenError, errors.RejectedError, errors.WebhookError) as error:
+            _log(model, body, "left", reason="Unwanted", message=json.dumps(str(error)))
+            return
         self.metrics.child_writes.labels(kind, "deleted").inc()
         _log(model, body, "deleted", reason="Unwanted")
 
@@ -216,6 +241,18 @@ class Writer:
         self.contention.repaired(_key(model), model.metadata.generation, change, now)
         paths = ",".join(change.paths[:PATHS_LOGGED])
         _log(model, change.body, action, paths=paths, reason="Different" if change.paths else "Missing")
+
+
+async def _refusal_of(step: Callable[[], Awaitable[Refusal | None]]) -> Refusal | None:
+    """Carry it out; what the API server refuses of it until somebody changes something."""
+    try:
+        return await step()
+    except errors.RejectedError as error:
+        return Refusal(Reason.CHILD_REJECTED, f"The API server refuses to store a child: {error}. Correct the spec.")
+    except errors.ForbiddenError as error:
+        return _forbidden(error)
+    except errors.WebhookError as error:
+        return Refusal(Reason.PROGRESSING, f"{error}. It is tried again; see to it that the webhook answers.")
 
 
 def _log(model: NeuronModel, body: Mapping[str, Any], action: str, **fields: str) -> None:

@@ -1,7 +1,7 @@
 """A cluster in memory: applies are upserts, every call is recorded, failures can be put in. New for every test."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +49,8 @@ class FakeCluster:
             raise errors.ConflictError("precondition failed", 409)
         return self.put({**stored, "metadata": {**stored["metadata"], "ownerReferences": owners}})
 
-    async def replace_lists(self, live: Body, lists: Mapping[str, list[Any]]) -> Body:
-        self._called("replace_lists", live["kind"])
+    async def patch(self, live: Body, operations: Sequence[Body]) -> Body:
+        self._called("patch", live["kind"])
         return live
 
     async def get(self, ref: Ref) -> Body:

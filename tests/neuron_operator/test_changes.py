@@ -12,7 +12,6 @@ from neuron_operator.changes import (
     desired_hash,
     differences,
     parse_quantity,
-    usurped_lists,
     with_desired_hash,
     without_fields,
 )
@@ -25,6 +24,10 @@ SAME = [
     pytest.param({"nodeSelector": {}}, {}, id="an-empty-map-is-dropped"),
     pytest.param({"value": ""}, {}, id="an-empty-string-is-dropped"),
     pytest.param({"readOnly": False}, {}, id="a-plain-false-is-dropped"),
+    pytest.param(
+        {"fieldRef": {"fieldPath": "a"}}, {"fieldRef": {"fieldPath": "a", "apiVersion": "v1"}}, id="a-default"
+    ),
+    pytest.param({"labels": {"a": "1"}}, {"labels": {"a": "1", "b": "2"}}, id="labels-of-others"),
     pytest.param({"ports": [{"containerPort": 80}]}, {"ports": [{"containerPort": 80, "protocol": "TCP"}]}, id="tcp"),
 ]
 DIFFERENT = [
@@ -42,6 +45,22 @@ DIFFERENT = [
     ),
     pytest.param({"a": True}, {"a": "true"}, ["a"], id="other-type"),
     pytest.param({"ports": [{"port": 80}]}, {"ports": [{"port": 81}]}, ["ports[80,TCP]"], id="edited-key"),
+    pytest.param({"selector": {"a": "1"}}, {"selector": {"a": "1", "b": "2"}}, ["selector"], id="a-selector-of-more"),
+    pytest.param(
+        {"selector": {"matchLabels": {"a": "1"}}},
+        {"selector": {"matchLabels": {"a": "1", "b": "2"}}},
+        ["selector.matchLabels"],
+        id="labels-of-a-selector",
+    ),
+    pytest.param(
+        {"nodeSelector": {"a": "", "b": ""}}, {"nodeSelector": {"a": ""}}, ["nodeSelector.b"], id="empty-value"
+    ),
+    pytest.param(
+        {"labels": {"limits": "a"}}, {"labels": {"limits": "b"}}, ["labels.limits"], id="a-label-like-a-field"
+    ),
+    pytest.param(
+        {"annotations": {"divisor": "1"}}, {"annotations": {"divisor": "1000m"}}, ["annotations.divisor"], id="as-text"
+    ),
 ]
 
 
@@ -122,9 +141,3 @@ def test_a_missing_object_is_a_change_without_paths() -> None:
     change = change_to({"a": 1}, None)
     assert change is not None
     assert change.paths == ()
-
-
-def test_usurped_lists_are_those_where_one_of_ours_is_missing() -> None:
-    desired = {"spec": {"ports": [{"port": 80, "name": "http"}], "a/b": {"env": [{"name": "A"}]}}}
-    live = {"spec": {"ports": [{"port": 81, "name": "http"}], "a/b": {"env": [{"name": "A"}, {"name": "B"}]}}}
-    assert dict(usurped_lists(desired, live)) == {"/spec/ports": [{"port": 80, "name": "http"}]}

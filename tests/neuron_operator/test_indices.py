@@ -167,15 +167,19 @@ def test_what_was_known_and_is_not_on_the_list_is_gone(known: str, listed: str, 
     assert [body["metadata"]["name"] for body in listing.gone()] == gone.split()
 
 
-def test_what_became_known_while_the_list_was_on_its_way_stays() -> None:
+def test_what_became_known_while_the_list_was_on_its_way_stays_but_is_unproven() -> None:
     indices = Indices()
-    indices.put("Service", child(5))
+    for name in ("sentiment", "listed", "old"):
+        indices.put("Service", child(5, name))
     listing = indices.begin_list("Service")
     indices.put("Service", child(9))
     indices.put("Service", child(10, "young"))
+    indices.put("Service", child(11, "listed"))
+    listing.saw(child(5, "listed"))
     for body in listing.gone():
         indices.drop("Service", body)
-    assert [key.name for key in indices.keys("Service")] == ["sentiment", "young"]
+    assert sorted(key.name for key in indices.keys("Service")) == ["listed", "sentiment", "young"]
+    assert sorted(body["metadata"]["name"] for body in listing.unproven()) == ["sentiment", "young"]
 
 
 def autoscaler(version: int, target: dict[str, Any], **more: Any) -> dict[str, Any]:

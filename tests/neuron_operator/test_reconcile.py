@@ -15,13 +15,16 @@ from neuron_operator.cluster import Cluster, Ref
 from neuron_operator.gate import Gate
 from neuron_operator.indices import Indices, Key, state_of
 from neuron_operator.metrics import Metrics
+from neuron_operator.names import API_VERSION, KIND
 from neuron_operator.reconcile import Reconciler
+from neuron_operator.status import UNWATCHED_S
 from neuron_operator.workqueue import WorkQueue
 from neuron_operator.writes import PROGRESS_EVERY, Writer
 from observed import unschedulable_pod
 
 KEY = Key("shop", "sentiment")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LABEL = {"neuron-serving.dev/model": "sentiment"}
 CREATED = ["ControllerRevision", "Deployment", "Service", "PodDisruptionBudget"]
 INF2_NODE = {
     "metadata": {
@@ -44,6 +47,7 @@ class World:
     queue: WorkQueue[Key] = field(default_factory=WorkQueue)
     now: datetime = NOW
     is_busy: bool = False
+    looks_again_s: float | None = None
 
     def __post_init__(self) -> None:
         self.gate.open()
@@ -75,7 +79,7 @@ class World:
         """What was asked of the cluster, by a look long enough after the one before to tell of progress."""
         self.now += PROGRESS_EVERY
         self.cluster.calls.clear()
-        await self.reconciler.reconcile(KEY)
+        self.looks_again_s = await self.reconciler.reconcile(KEY)
         return self.cluster.calls
 
     def ready(self) -> dict[str, Any]:
@@ -291,6 +295,54 @@ async def test_a_refused_child_is_told(world: World, failure: errors.ApiError, r
     assert world.ready()["reason"] == "Progressing"
 
 
+async def test_a_refused_child_holds_up_none_but_what_is_made_of_it(world: World) -> None:
+    world.cluster.failures["apply", "Deployment"] = errors.ForbiddenError("exceeded quota: q", 403)
+    assert [kind for call, kind in await world.reconcile() if call == "apply"] == CREATED
+    fresh = World()
+    fresh.write(model_body())
+    fresh.cluster.failures["apply", "ControllerRevision"] = errors.ForbiddenError("exceeded quota: q", 403)
+    assert [kind for call, kind in await fresh.reconcile() if call == "apply"] == ["ControllerRevision"]
+
+
+async def test_a_webhook_that_does_not_answer_is_told_and_tried_again(world: World) -> None:
+    world.cluster.failures["apply", "Deployment"] = errors.WebhookError('failed calling webhook "a": refused', 500)
+    await world.reconcile()
+    assert world.ready()["status"] == "False"
+    assert "failed calling webhook" in world.ready()["message"]
+    assert world.looks_again_s == UNWATCHED_S["Progressing"]
+    await world.reconcile()
+    assert "failed calling webhook" not in world.ready()["message"]
+
+
+async def test_what_may_not_be_deleted_keeps_nothing_from_being_told(world: World) -> None:
+    await world.reconcile()
+    owner = {"apiVersion": API_VERSION, "kind": KIND, "name": KEY.name, "uid": UID, "controller": True}
+    metadata = {"name": "old", "namespace": KEY.namespace, "labels": LABEL, "ownerReferences": [owner]}
+    world.write({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {}})
+    world.edit({"replicas": 0})
+    world.cluster.failures["delete", "Service"] = errors.ForbiddenError("deny-deletes", 403)
+    assert ("delete", "Service") in await world.reconcile()
+    assert world.ready()["observedGeneration"] == 2
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "being-deleted"])
+async def test_no_child_is_made_again_for_a_model_whose_deletion_the_watch_has_not_told(
+    world: World, is_gone: bool
+) -> None:
+    await world.reconcile()
+    model, live = Ref(KIND, *KEY), world.cluster.objects.pop(Ref("Service", *KEY))
+    world.indices.drop("Service", live)
+    if is_gone:
+        del world.cluster.objects[model]
+    else:
+        body = world.cluster.objects[model]
+        world.cluster.put({**body, "metadata": {**body["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    with pytest.raises(errors.ConflictError):
+        await world.reconcile()
+    assert world.cluster.calls == []
+    assert await world.reconcile() == []
+
+
 @pytest.mark.parametrize("failure", [errors.UnreachableError("down"), errors.ThrottledError("busy")])
 async def test_what_trying_again_may_mend_is_raised_and_leaves_the_status(
     world: World, failure: errors.ApiError
@@ -334,6 +386,38 @@ async def test_of_many_revisions_the_oldest_are_deleted(world: World) -> None:
         int(body["revision"]) for ref, body in world.cluster.objects.items() if ref.kind == "ControllerRevision"
     )
     assert kept == list(range(3, 13))
+
+
+@pytest.mark.parametrize(
+    ("labels", "owner_uid", "calls"),
+    [
+        pytest.param(LABEL, UID, [("delete", "Service")], id="ours"),
+        pytest.param({}, UID, [], id="without-the-label"),
+        pytest.param(LABEL, "another", [], id="of-another-owner"),
+        pytest.param(LABEL, "", [], id="without-an-owner"),
+    ],
+)
+async def test_what_nothing_asks_for_any_more_is_deleted_if_it_is_ours(
+    world: World, labels: dict[str, str], owner_uid: str, calls: list[tuple[str, str]]
+) -> None:
+    await world.reconcile()
+    owner = {"apiVersion": API_VERSION, "kind": KIND, "name": KEY.name, "uid": owner_uid, "controller": True}
+    owners = [owner] if owner_uid else []
+    metadata = {"name": "old", "namespace": KEY.namespace, "labels": labels, "ownerReferences": owners}
+    world.write({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {}})
+    assert await world.reconcile() == calls
+
+
+async def test_revisions_of_somebody_else_who_has_our_label_are_let_alone(world: World) -> None:
+    """The controller of a StatefulSet puts the labels of its pods on its revisions."""
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "theirs", "controller": True}
+    for number in range(100, 112):
+        metadata = {"name": f"web-{number}", "namespace": KEY.namespace, "labels": LABEL, "ownerReferences": [owner]}
+        body = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "revision": number}
+        world.write({**body, "data": {}})
+    assert [call for call, _ in await world.reconcile()].count("delete") == 0
+    (ours,) = [b for r, b in world.cluster.objects.items() if r.kind == "ControllerRevision" and b["revision"] < 100]
+    assert ours["revision"] == 1
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import kopf
@@ -17,6 +17,7 @@ from yarl import URL
 from fakes.cluster import FakeCluster
 from neuron_operator import errors
 from neuron_operator.access import Access
+from neuron_operator.cluster import Ref
 from neuron_operator.handlers import Feed
 from neuron_operator.indices import Indices, Key
 from neuron_operator.metrics import Metrics
@@ -59,7 +60,9 @@ class ToldFeed(Feed):
 class Script:
     """In place of kopf's stream: each call goes through the next round, whose exceptions it raises."""
 
-    def __init__(self, *rounds: list[Event | BaseException], scope: Scope | None = None) -> None:
+    def __init__(
+        self, *rounds: Sequence[Event | BaseException | Callable[[], object]], scope: Scope | None = None
+    ) -> None:
         self._rounds = list(rounds)
         self.refusals: dict[str, int] = {}
         self.asked: list[str] = []
@@ -70,7 +73,8 @@ class Script:
         self.metrics = Metrics(CollectorRegistry())
         self.pauses_s: list[float] = []
         access = Access(self, self.feed, self._pause)
-        self.streams = Streams(self.feed, self.metrics, access, self._play, NoChance())
+        self.on_the_server: dict[str, dict[str, Any] | errors.ApiError] = {}
+        self.streams = Streams(self.feed, self.metrics, access, self._read, self._play, NoChance())
 
     async def _pause(self, seconds: float) -> None:
         self.pauses_s.append(seconds)
@@ -84,13 +88,23 @@ class Script:
             raise errors.ForbiddenError(f"no role in {namespace}")
         return True
 
+    async def _read(self, ref: Ref) -> dict[str, Any]:
+        """What a list leaves open is asked of the API server."""
+        found = self.on_the_server.get(ref.name, errors.NotFoundError(f"no {ref.kind} {ref.name}", 404))
+        if isinstance(found, errors.ApiError):
+            raise found
+        return found
+
     async def _play(self, *, resource: kopf.Resource, namespace: str | None, **_: Any) -> AsyncIterator[Event]:
         assert resource.plural in KINDS
         self.listed.append(namespace)
         for step in self._rounds.pop(0):
             if isinstance(step, BaseException):
                 raise step
-            yield step
+            if callable(step):
+                step()
+            else:
+                yield step
 
     async def next_round(self, namespace: str | None = None) -> list[str]:
         """What the feed is told, and kopf: that a list has ended, and nothing else."""
@@ -130,6 +144,35 @@ async def test_what_a_new_list_lacks_is_forgotten(steps: list[Event | BaseExcept
     script = Script(steps)
     script.indices.put("Service", service(5))
     assert await script.next_round() == told
+
+
+@pytest.mark.parametrize(
+    ("on_the_server", "told"),
+    [
+        pytest.param(None, ["forgets young", "listed"], id="deleted-before-the-list"),
+        pytest.param(service(6, "young"), ["knows young", "listed"], id="younger-than-the-list"),
+        pytest.param(service(9, "young"), ["knows young", "listed"], id="made-anew"),
+    ],
+)
+async def test_what_our_own_write_told_while_a_list_was_on_its_way_is_read(
+    on_the_server: dict[str, Any] | None, told: list[str]
+) -> None:
+    """Deleted before the list was read, it is in no list and no watch tells of it."""
+    script = Script([lambda: script.indices.put("Service", service(6, "young")), LISTED])
+    if on_the_server is not None:
+        script.on_the_server["young"] = on_the_server
+    assert await script.next_round() == told
+    known = script.indices.get("Service", Key("shop", "young"))
+    assert (known and known["metadata"]["resourceVersion"]) == (
+        on_the_server and on_the_server["metadata"]["resourceVersion"]
+    )
+
+
+async def test_a_list_that_cannot_be_proven_is_asked_for_again() -> None:
+    script = Script([lambda: script.indices.put("Service", service(6, "young")), LISTED], [LISTED])
+    script.on_the_server["young"] = errors.UnreachableError("no answer", 0)
+    assert (await script.next_round(), script.errors()) == ([], 1)
+    assert await script.next_round() == ["forgets young", "listed"]
 
 
 FAILURES = [
