@@ -160,7 +160,7 @@ class Contention:
 def owner_of(live: Body, path: str) -> Owner:
     """Who wrote the field last, from an object as the API server gives it, with its managedFields."""
     entries = [entry for entry in live["metadata"].get("managedFields", ()) if _owns(entry, path)]
-    others = [entry for entry in entries if entry["manager"] != names.FIELD_MANAGER]
+    others = [entry for entry in entries if entry.get("manager") != names.FIELD_MANAGER]
     if others:
         return Owner(_in_words(max(others, key=lambda entry: str(entry.get("time", "")))))
     return Owner(is_admission=bool(entries))
@@ -241,8 +241,9 @@ def _owned(tree: Body, here: str = "") -> Iterator[tuple[str, bool]]:
 
 
 def _in_words(entry: Body) -> str:
-    through = entry.get("subresource")
-    return f"{entry['manager']} (through {through})" if through else str(entry["manager"])
+    """A client without a name of its own leaves none."""
+    through, manager = entry.get("subresource"), str(entry.get("manager") or "a client without a name")
+    return f"{manager} (through {through})" if through else manager
 
 
 def _sentence(conflict: Conflict) -> str:

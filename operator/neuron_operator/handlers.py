@@ -7,6 +7,7 @@ worker never decides on half of the cluster, nor on half of a namespace that may
 import asyncio
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from neuron_operator.canary import Canary
@@ -56,22 +57,17 @@ class Feed:
 
     def know(self, kind: str, body: Mapping[str, Any]) -> None:
         if kind == LEASE:
-            self.canary.heard(version_of(body), _now())
-            if not holder_of(body):
-                self.lease_released.set()
+            self._hear(body, is_held=bool(holder_of(body)))
             return
         concerned = set(self._indices.models_of(kind, key_of(body)))
         news = self._indices.put(kind, body)
         if news:
-            # Pods, and statuses of Deployments, come in bursts; whatever else changes, somebody meant it.
-            is_one_of_many = kind == "Pod" or (kind == "Deployment" and news is News.STATUS)
-            burst_s = CROWDED_BURST_S if self._queue.has_new else BURST_S
-            keys = concerned | model_keys(kind, body)
-            self._wake(kind, keys, burst_s if is_one_of_many else 0.0, cause=state_of(kind, body))
+            keys, cause = concerned | model_keys(kind, body), state_of(kind, body)
+            self._wake(kind, keys, self._burst_s(kind, news), cause)
 
     def forget(self, kind: str, body: Mapping[str, Any]) -> None:
         if kind == LEASE:
-            self.canary.heard(version_of(body), _now())
+            self._hear(body)
             return
         self._indices.drop(kind, body)
         self._wake(kind, model_keys(kind, body))
@@ -95,10 +91,14 @@ class Feed:
 
     def holds(self, key: Key) -> bool:
         """Whether nothing may be decided on the model, because its namespace can't be read; it is woken once it can."""
-        if self._lists.are_complete_in(key.namespace):
+        if self.reads(key):
             return False
         self._held[key.namespace].add(key)
         return True
+
+    def reads(self, key: Key) -> bool:
+        """Whether the model's namespace may be read, and all of it is known."""
+        return self._lists.are_complete_in(key.namespace)
 
     def unsynced(self) -> list[str]:
         """Whose first list is not known yet."""
@@ -116,6 +116,17 @@ class Feed:
         """For how long the watches of a kind have told nothing; of several, the one that is silent for longest."""
         return {kind: _now() - min(at for of, at in self._told_at.items() if of.kind == kind) for kind in self._kinds()}
 
+    def _hear(self, lease: Mapping[str, Any], *, is_held: bool = True) -> None:
+        self.canary.heard(version_of(lease), _now())
+        if not is_held:
+            self.lease_released.set()
+
+    def _burst_s(self, kind: str, news: News) -> float:
+        """How long others of the same burst are waited for; whatever comes in none, somebody meant it."""
+        if kind != "Pod" and not (kind == "Deployment" and news is News.STATUS):
+            return 0.0
+        return CROWDED_BURST_S if self._queue.has_new else BURST_S
+
     def _kinds(self) -> set[str]:
         return {stream.kind for stream in self._told_at}
 
@@ -132,13 +143,16 @@ class Feed:
             self._nodes.changed()
         if kind in SURROUNDINGS:
             self.environment_changed.set()
-        for key in keys if kind not in SURROUNDINGS else ():
-            # Most autoscalers of a cluster scale what is not ours.
-            if (kind != HPA or self._indices.get(KIND, key) is not None) and not self.holds(key):
-                if in_s:
-                    self._queue.add_soon(key, in_s)
-                else:
-                    self._queue.add(key, cause)
+            return
+        for key in filter(partial(self._is_to_be_looked_at, kind), keys):
+            if in_s:
+                self._queue.add_soon(key, in_s)
+            else:
+                self._queue.add(key, cause)
+
+    def _is_to_be_looked_at(self, kind: str, key: Key) -> bool:
+        """Most autoscalers of a cluster scale what is not ours."""
+        return (kind != HPA or self._indices.get(KIND, key) is not None) and not self.holds(key)
 
 
 def _now() -> float:

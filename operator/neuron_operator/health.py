@@ -28,9 +28,10 @@ HOST: Final = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus come from out
 
 @dataclass(frozen=True)
 class Health:
-    """What the answers are made of: the age of the oldest key, what the watches say, questions to the API server."""
+    """What the answers are made of: how long the queue stands still, what the watches say, questions to the API
+    server."""
 
-    oldest_key_age_s: Callable[[], float]
+    stuck_s: Callable[[], float]
     api_answers: Callable[[], Awaitable[bool]]
     unsynced: Callable[[], Collection[str]]
     canary: Canary
@@ -39,9 +40,9 @@ class Health:
 
     async def liveness(self) -> str | None:
         """What is wrong with this process; None when nothing is."""
-        age_s = self.oldest_key_age_s()
-        if age_s > STUCK_S and await self._reachable():
-            return f"a model waits for {age_s:.0f} s although the API server answers"
+        stuck_s = self.stuck_s()
+        if stuck_s > STUCK_S and await self._reachable():
+            return f"no look at a model has ended for {stuck_s:.0f} s although the API server answers"
         silence_s = self.canary.silence_s(asyncio.get_running_loop().time())
         if silence_s > self.longest_silence_s and await self._is_deaf():
             return f"the watch of our Lease is silent for {silence_s:.0f} s although the Lease is renewed"

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from neuron_operator.capacity import Capacity, Requests, has_stale_map, is_neuron_node
 from neuron_operator.claims import Claim, claims_of
@@ -31,6 +31,8 @@ KEPT_AFTER_CHANGE_S: Final = 1.0
 NUDGE_S: Final = 1.0
 # The scheduler extension notes a pod before it has its node, and forgets it after it is gone.
 SETTLED_S: Final = 3.0
+# There may be thousands of nodes, and the elector's renewals go over the same connections.
+LISTS_AT_ONCE: Final = 16
 # What the API server lists under the empty name: pods that have no node yet.
 NO_NODE: Final = ""
 
@@ -46,7 +48,7 @@ class NodeWatch:
         self._ledger = Ledger()
         self._claims: tuple[Claim, ...] | ApiError = ()
         self._read_nodes: set[tuple[str, str]] = set()
-        self._read_at = self._outdated_at = self._changed_at = float("-inf")
+        self._read_at = self._outdated_at = self._changed_at = self._unpromised_at = float("-inf")
         self._reading = asyncio.Lock()
         self._judged: set[str] = set()
         self._disputed_since: dict[str, float] = {}
@@ -79,7 +81,7 @@ class NodeWatch:
             nodes = self._neuron_nodes()
             claims = await self._read_claims(nodes)
             # A promise ends when its pod is seen on a node, which what was read before does not show.
-            if self._read_at > self._outdated_at:
+            if self._read_at > self._unpromised_at:
                 return Outlook(nodes, claims, self._ledger.others(key), clock())
 
     def settle(self, key: Key, decision: Decision | None, awaited_revision: str) -> None:
@@ -87,7 +89,7 @@ class NodeWatch:
         if decision is not None and decision.look_again_s is None:
             logger.info("rollout model=%s/%s strategy=%s reason=%s", *key, decision.strategy, decision.reason)
         if self._ledger.settle(key, decision.promise if decision is not None else None, awaited_revision):
-            self._outdated_at = _now()
+            self._outdated_at = self._unpromised_at = _now()
 
     def forget(self, key: Key) -> None:
         """The model is gone, and with it whatever it waited for."""
@@ -152,8 +154,14 @@ class NodeWatch:
         return self._claims
 
     async def _ask(self, nodes: Sequence[str]) -> tuple[Claim, ...] | ApiError:
+        turns = asyncio.Semaphore(LISTS_AT_ONCE)
+
+        async def pods_on(node: str) -> list[dict[str, Any]]:
+            async with turns:
+                return await self._cluster.list_pods_on(node)
+
         try:
-            pods = await asyncio.gather(*(self._cluster.list_pods_on(node) for node in (*nodes, NO_NODE)))
+            pods = await asyncio.gather(*map(pods_on, (*nodes, NO_NODE)))
         except ApiError as error:
             return error
         return claims_of(pod for found in pods for pod in found)

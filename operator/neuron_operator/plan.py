@@ -156,7 +156,11 @@ def _keep_last_good(known: Known, refused: Plan) -> Plan:
 
 
 def _archive(known: Known, model: NeuronModel) -> Archive:
-    return Archive(model, known.children.get("ControllerRevision", ()), known.child("Deployment", model.name))
+    revisions = known.children.get("ControllerRevision", ())
+    owners = [controller_of(revision) for revision in revisions]
+    # The label alone is no proof: another controller puts the labels of its pods on its own revisions.
+    ours = [body for body, owner in zip(revisions, owners, strict=True) if owner is None or is_owner(owner, model)]
+    return Archive(model, ours, known.child("Deployment", model.name))
 
 
 def _rolled_back(known: Known, model: NeuronModel, version: Version) -> Refusal:

@@ -72,15 +72,15 @@ async def serve(settings: Settings, kubeconfig: Path | None, stop: asyncio.Event
     feed = Feed(indices, queue, nodes, scope)
     writer = Writer(cluster, indices, gate, metrics, is_busy=lambda: queue.has_new, excuse=queue.excuse)
     queue.is_new = writer.is_new
-    turns = Turns(queue.add)
+    turns = Turns(queue.add, feed.reads)
     reconciler = Reconciler(indices, writer, nodes, settings, lambda: datetime.now(UTC), turns)
     metrics.registry.register(ModelCollector(lambda: indices.every(KIND)))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(cluster.close)
         stack.callback(queue.close)
         newest = partial(newest_renewal, cluster, scope.lease_namespace)
-        oldest_age_s, api_answers = partial(_oldest_age_s, queue, gate), partial(_api_answers, cluster, feed)
-        health = Health(oldest_age_s, api_answers, feed.unsynced, feed.canary, newest)
+        stuck_s, api_answers = partial(_stuck_s, queue, gate), partial(_api_answers, cluster, feed)
+        health = Health(stuck_s, api_answers, feed.unsynced, feed.canary, newest)
         endpoints = Endpoints(health, metrics, lambda: _refresh(metrics, queue, gate, feed, turns))
         stack.push_async_callback(endpoints.stop)
         await endpoints.start(settings.health_port, settings.metrics_port)
@@ -170,6 +170,10 @@ async def _api_answers(cluster: ApiCluster, feed: Feed) -> bool:
 def _oldest_age_s(queue: WorkQueue[Key], gate: Gate) -> float:
     """The keys of a standby wait for no worker: they grow old from the moment it leads."""
     return min(queue.oldest_age_s(), gate.open_for_s())
+
+
+def _stuck_s(queue: WorkQueue[Key], gate: Gate) -> float:
+    return min(queue.stuck_s(), gate.open_for_s())
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

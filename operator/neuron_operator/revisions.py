@@ -131,10 +131,11 @@ class Archive:
         return Frozen(name, template, revision, self._outdated(name))
 
     def _outdated(self, name: str) -> tuple[Body, ...]:
-        """The oldest beyond the limit, but none that a rollback may need."""
+        """The oldest beyond the limit, but none that a rollback may need, nor one that is not this model's own."""
         others = sorted((found for found in self.revisions if _name(found) != name), key=_number)
         spare = others[: max(0, len(others) + 1 - REVISIONS_KEPT)]
-        return tuple(found for found in spare if _name(found) != recorded(self.deployment).complete)
+        complete, uid = recorded(self.deployment).complete, self.model.metadata.uid
+        return tuple(found for found in spare if _name(found) != complete and uid in _owners(found))
 
 
 def revision_of(body: Mapping[str, Any]) -> str:
@@ -150,6 +151,10 @@ def intent_of(template: Mapping[str, Any]) -> str:
 
 def _name(revision: Mapping[str, Any]) -> str:
     return str(revision["metadata"]["name"])
+
+
+def _owners(revision: Mapping[str, Any]) -> list[str]:
+    return [owner["uid"] for owner in revision["metadata"].get("ownerReferences", ())]
 
 
 def _number(revision: Mapping[str, Any]) -> int:

@@ -27,10 +27,11 @@ def _nobody(_: Key) -> None:
 
 
 class Turns:
-    """Of the models with upgradePolicy Automatic; `wake` has a model looked at."""
+    """Of the models with upgradePolicy Automatic; `wake` has a model looked at, and one whose namespace may not be read
+    for now, by `reads`, is in nobody's way."""
 
-    def __init__(self, wake: Callable[[Key], None] = _nobody) -> None:
-        self._wake = wake
+    def __init__(self, wake: Callable[[Key], None] = _nobody, reads: Callable[[Key], bool] = lambda key: True) -> None:
+        self._wake, self._reads = wake, reads
         self._waiting: dict[Key, Standing] = {}
         self._seen: set[Key] = set()
         self._beginning: Key | None = None
@@ -89,12 +90,13 @@ class Turns:
         return standing == "comes-itself" or key == self._next
 
     @property
-    def _next(self) -> Key:
-        return min(key for key, standing in self._waiting.items() if standing == "called")
+    def _next(self) -> Key | None:
+        called = (key for key, standing in self._waiting.items() if standing == "called" and self._reads(key))
+        return min(called, default=None)
 
     def _call_next(self, indices: Indices) -> None:
-        if "called" in self._waiting.values() and self._is_free(None, indices):
-            self._wake(self._next)
+        if (following := self._next) is not None and self._is_free(None, indices):
+            self._wake(following)
 
     def _is_free(self, key: Key | None, indices: Indices) -> bool:
         """Whether no model upgrades, no other is about to, and each was looked at, so that the order is known."""
@@ -115,7 +117,7 @@ class Turns:
         if model is None or not _is_automatic(model):
             return False
         at = key_of(model)
-        return at not in self._seen or _is_marked(indices.get("Deployment", at))
+        return self._reads(at) and (at not in self._seen or _is_marked(indices.get("Deployment", at)))
 
 
 def _is_marked(deployment: Body | None) -> bool:

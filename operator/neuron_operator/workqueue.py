@@ -104,13 +104,15 @@ class WorkQueue(Generic[Key]):
     is_new: Callable[[Key], bool] = lambda key: False
     chance: random.Random = field(default_factory=random.SystemRandom)
     _waiting: Lanes[Key] = field(default_factory=Lanes)
-    _busy: dict[Key, float] = field(default_factory=dict)
+    # When it came, and when it was taken.
+    _busy: dict[Key, tuple[float, float]] = field(default_factory=dict)
     _again: dict[Key, set[Hashable]] = field(default_factory=dict)
     # When each is due is kept beside it: for less than half a millisecond uvloop gives a handle that can't tell.
     _timers: dict[Key, tuple[float, asyncio.Handle]] = field(default_factory=dict)
     _soon: set[Key] = field(default_factory=set)
     _attempts: dict[Key, int] = field(default_factory=dict)
     _held_until: dict[Key, float] = field(default_factory=dict)
+    _done_at: float = float("-inf")
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, key: Key, cause: Hashable = None) -> None:
@@ -176,7 +178,7 @@ class WorkQueue(Generic[Key]):
             self._changed.clear()
             await self._changed.wait()
         key, arrived_at = self._waiting.pop()
-        self._busy[key] = arrived_at
+        self._busy[key] = arrived_at, _now()
         self._soon.discard(key)
         if key in self._timers:
             # This look sees it all, and says itself when there is to be another.
@@ -185,6 +187,7 @@ class WorkQueue(Generic[Key]):
 
     def done(self, key: Key) -> None:
         del self._busy[key]
+        self._done_at = _now()
         if self._again.pop(key, None):
             self.add(key)
 
@@ -199,8 +202,14 @@ class WorkQueue(Generic[Key]):
 
     def oldest_age_s(self) -> float:
         """Since when the oldest key waits or is being worked on; 0 when there is none."""
-        arrivals = [*self._waiting.arrivals(), *self._busy.values()]
+        arrivals = [*self._waiting.arrivals(), *(arrived_at for arrived_at, _ in self._busy.values())]
         return _now() - min(arrivals) if arrivals else 0.0
+
+    def stuck_s(self) -> float:
+        """For how long one key has been worked on, or all that wait have: a long queue that moves is not stuck."""
+        busy = [_now() - taken_at for _, taken_at in self._busy.values()]
+        waiting = [_now() - max(arrived_at, self._done_at) for arrived_at in self._waiting.arrivals()]
+        return max((*busy, *waiting), default=0.0)
 
     def attempts(self, key: Key) -> int:
         return self._attempts.get(key, 0)

@@ -27,7 +27,7 @@ from neuron_operator.contention import (
     owner_of,
 )
 from neuron_operator.gate import Gate
-from neuron_operator.indices import Indices, Key
+from neuron_operator.indices import HPA, Indices, Key, trimmed
 from neuron_operator.metrics import Metrics
 from neuron_operator.nodes import NodeWatch
 from neuron_operator.reconcile import Reconciler
@@ -215,6 +215,12 @@ ENTRIES = [
         id="both",
     ),
     pytest.param([], "spec.replicas", Owner(), id="nobody"),
+    pytest.param(
+        [{name: value for name, value in managed("", REPLICAS).items() if name != "manager"}],
+        "spec.replicas",
+        Owner("a client without a name"),
+        id="a-client-without-a-user-agent",
+    ),
 ]
 
 
@@ -263,7 +269,7 @@ AUTOSCALERS = [
 
 @pytest.mark.parametrize(("deployment", "found", "told"), AUTOSCALERS)
 def test_autoscalers_that_aim_at_the_deployment(deployment: Any, found: Any, told: tuple[str, ...]) -> None:
-    assert conflicting_autoscalers(deployment, [found]) == told
+    assert conflicting_autoscalers(deployment, [trimmed(HPA, found)]) == told
 
 
 def test_the_message_about_an_autoscaler_says_where_to_aim() -> None:

@@ -10,7 +10,7 @@ from neuron_operator.health import Health
 
 
 def health(
-    oldest_key_age_s: float = 0,
+    stuck_s: float = 0,
     *,
     answers: bool = True,
     unsynced: tuple[str, ...] = (),
@@ -29,7 +29,7 @@ def health(
 
     now = asyncio.get_running_loop().time()
     canary = Canary(told, None if silence_s is None else now - silence_s)
-    return Health(lambda: oldest_key_age_s, api_answers, lambda: unsynced, canary, newest_renewal)
+    return Health(lambda: stuck_s, api_answers, lambda: unsynced, canary, newest_renewal)
 
 
 @pytest.mark.parametrize(

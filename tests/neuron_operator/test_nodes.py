@@ -1,6 +1,8 @@
 """How old the figures may be that a model without cores is told, and when it is told newer ones."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from neuron_operator.workqueue import WorkQueue
 from observed import node
 
 KEY = Key("shop", "sentiment")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CONTAINER = {"resources": {"requests": {"aws.amazon.com/neuroncore": "2"}}}
 POD: dict[str, Any] = {
     "metadata": {"name": "other", "namespace": "shop"},
@@ -65,3 +68,45 @@ async def test_nobody_is_woken_while_the_figures_are_newer_than_the_last_change(
     node_watch.nodes.is_waiting(KEY, waits=True)
     await node_watch.requested()
     assert not await node_watch.is_woken()
+
+
+class SlowCluster(FakeCluster):
+    """Each list takes a moment, in which the pods of the cluster go on changing."""
+
+    at_once = most_at_once = 0
+
+    def __init__(self, count: int) -> None:
+        super().__init__(pods={f"n{number}": [] for number in range(count)})
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def list_pods_on(self, node: str) -> list[dict[str, Any]]:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        self.meanwhile()
+        self.at_once -= 1
+        return []
+
+
+def slowly_watched(count: int) -> tuple[SlowCluster, NodeWatch]:
+    cluster, indices = SlowCluster(count), Indices()
+    for number in range(count):
+        body = node(f"n{number}", cores=2)
+        body["metadata"]["resourceVersion"] = "1"
+        body["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+        indices.put("Node", body)
+    return cluster, NodeWatch(cluster, indices, WorkQueue[Key]())
+
+
+async def test_thousands_of_nodes_are_read_a_few_at_a_time() -> None:
+    cluster, nodes = slowly_watched(100)
+    await nodes.capacity()
+    assert cluster.most_at_once == watched.LISTS_AT_ONCE
+
+
+async def test_planning_ends_also_where_something_changes_during_every_read() -> None:
+    cluster, nodes = slowly_watched(3)
+    nodes.is_waiting(KEY, waits=True)
+    cluster.meanwhile = nodes._wake
+    found = await asyncio.wait_for(nodes.outlook(KEY, lambda: NOW), timeout=10)
+    assert len(found.nodes) == 3

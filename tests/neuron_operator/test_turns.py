@@ -66,3 +66,21 @@ def test_who_is_found_in_the_way_is_so_only_until_its_upgrade_has_ended() -> Non
     assert called == [], "another is in the way by now"
     write_deployment(indices, NAMES[60], 4)
     assert look_at_all(turns, indices) == NAMES[:1]
+
+
+def test_models_whose_namespace_may_not_be_read_are_in_nobodys_way() -> None:
+    called: list[Key] = []
+    turns, indices = Turns(called.append, reads=lambda key: key.namespace != "closed"), Indices()
+    for namespace in ("closed", "shop"):
+        indices.put(KIND, model_body("sentiment", namespace=namespace, **AUTOMATIC))
+    metadata = {
+        "name": "sentiment",
+        "namespace": "closed",
+        "resourceVersion": "1",
+        "annotations": {ANNOTATION_UPGRADE: "n"},
+    }
+    indices.put("Deployment", {"kind": "Deployment", "metadata": metadata})
+    for namespace in ("closed", "shop"):
+        with turns.turn_of(Key(namespace, "sentiment"), indices):
+            turns.settle(Key(namespace, "sentiment"), Plan(upgrade="waits"), is_refused=False)
+    assert called[-1] == Key("shop", "sentiment")

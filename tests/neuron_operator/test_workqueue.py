@@ -187,6 +187,27 @@ async def test_retries_grow_until_the_key_does_well() -> None:
     queue.close()
 
 
+async def test_a_queue_that_moves_is_not_stuck_however_long_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(workqueue, "_now", lambda: now)
+    queue = WorkQueue[Key]()
+    assert queue.stuck_s() == 0
+    for name in (A, B, Key("shop", "c")):
+        queue.add(name)
+    now += 100
+    assert queue.stuck_s() == 100, "nobody has taken any"
+    first = await queue.take()
+    now += 1
+    queue.done(first)
+    now += 5
+    assert (queue.oldest_age_s(), queue.stuck_s()) == (106, 5)
+    await queue.take()
+    now += 7
+    assert queue.stuck_s() == 12, "the one that waits; the one that is worked on was taken 7 s ago"
+    queue.done(await queue.take())
+    assert queue.stuck_s() == 7
+
+
 async def test_the_oldest_age_covers_waiting_and_running_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = WorkQueue[Key]()
     now = 100.0
