@@ -32,7 +32,7 @@ Image = Annotated[str, Field(min_length=1, max_length=512, pattern="^[!-~]+$")]
 
 
 class HttpGet(ApiModel):
-    path: str | None = Field(default=None, max_length=1024, description="Path to ask for; / by default.")
+    path: str | None = Field(default=None, min_length=1, max_length=1024, description="Path to ask for; / by default.")
     port: Port = Field(description="Number of the port.")
     scheme: Literal["HTTP", "HTTPS"] | None = Field(default=None, description="HTTP by default.")
 

@@ -105,9 +105,8 @@ VALUE_OR_FROM = Rule(
 )
 UNRESERVED_ENV = Rule(
     f"self.all(e, !(e.name in {cel_list(RESERVED_ENV)}))",
-    "the operator sets NEURON_RT_VISIBLE_CORES, the POD_ and NODE_ names and most NEURON_RUNTIME_ variables itself: "
-    "use the fields under spec.serving and spec.neuronCores; NEURON_RUNTIME_ENGINE, _LOG_LEVEL and _NEURON_MONITOR are "
-    "free",
+    "the operator sets NEURON_RT_VISIBLE_CORES, the POD_ and NODE_ names and the NEURON_RUNTIME_ variables that fields "
+    "of the spec stand for: use those under spec.serving and spec.neuronCores; all other variables are free",
     lambda env: all(var.name not in RESERVED_ENV for var in env),
 )
 Env = Annotated[tuple[Annotated[EnvVar, VALUE_OR_FROM], ...], Field(max_length=64), shapes.Unique(("name",))]
