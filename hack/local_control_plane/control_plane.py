@@ -68,9 +68,16 @@ class ControlPlane:
             f"--initial-cluster=default={peer}",
             "--unsafe-no-fsync",
         )
-        self._spawn(
+        self._etcd = etcd
+        self.start_api_server()
+        for user in (ADMIN, OPERATOR):
+            self._write_kubeconfig(user)
+
+    def start_api_server(self) -> None:
+        """Again, once it was killed: with what etcd has kept, on the same port."""
+        self._api_server = self._spawn(
             "kube-apiserver",
-            f"--etcd-servers={etcd}",
+            f"--etcd-servers={self._etcd}",
             "--bind-address=127.0.0.1",
             f"--secure-port={self._port}",
             f"--cert-dir={self.folder / 'certificates'}",
@@ -86,8 +93,12 @@ class ControlPlane:
             f"--audit-log-maxsize={AUDIT_LOG_MIB}",
         )
         self._wait_until_ready()
-        for user in (ADMIN, OPERATOR):
-            self._write_kubeconfig(user)
+
+    def kill_api_server(self) -> None:
+        """In the middle of whatever it does; nobody answers until it is started again."""
+        self._processes.remove(self._api_server)
+        self._api_server.kill()
+        self._api_server.wait()
 
     def start_controller_manager(self, *, requests_per_second: int = 200) -> None:
         """Deployments, garbage collection and the rest of the controllers; in a folder of its own would be no gain."""
@@ -144,15 +155,17 @@ class ControlPlane:
                 if line.endswith(b"\n"):
                     yield json.loads(line)
 
-    def writes_by_operator(self) -> Iterator[dict[str, Any]]:
+    def writes_by_operator(self, since: int = 0) -> Iterator[dict[str, Any]]:
         """Those of its requests that change something, whatever the answer."""
-        return (entry for entry in self.requests_by_operator() if entry["verb"] not in ("get", "list", "watch"))
+        return (entry for entry in self.requests_by_operator(since) if entry["verb"] not in ("get", "list", "watch"))
 
-    def _spawn(self, name: str, *arguments: str) -> None:
-        log = (self.folder / f"{name}.log").open("wb")
+    def _spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        log = (self.folder / f"{name}.log").open("ab")
         with log:
             command = [str(self.binaries / name), *arguments]
-            self._processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        self._processes.append(process)
+        return process
 
     def _delegated(self, name: str, requests_per_second: int) -> tuple[str, ...]:
         return (

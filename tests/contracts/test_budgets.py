@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILE_LINES, TEST_FILE_LINES, FUNCTION_LINES = 400, 600, 60
+LOOP_LINES, HANDLER_LINES = 80, 8
 ESCAPES = re.compile(r"#\s*(type:\s*ignore|noqa)")
 CODED_ESCAPE = re.compile(r"#\s*(type:\s*ignore\[[\w, -]+\]|noqa:\s*[A-Z]+\d+[\w, ]*)")
 BROAD = re.compile(r"except(\s+(Base)?Exception(\s+as\s+\w+)?)?\s*:")
@@ -50,6 +51,25 @@ def test_no_function_is_longer_than_its_budget() -> None:
         if (node.end_lineno or node.lineno) - node.lineno + 1 > FUNCTION_LINES
     ]
     assert long == []
+
+
+def test_the_one_loop_fits_on_a_page() -> None:
+    assert len((ROOT / "operator/neuron_operator/reconcile.py").read_text().splitlines()) <= LOOP_LINES
+
+
+def test_handlers_only_hand_on() -> None:
+    """Whatever one decides belongs into the reconcile."""
+    handlers = ast.parse((ROOT / "operator/neuron_operator/handlers.py").read_text())
+    (feed,) = [node for node in handlers.body if isinstance(node, ast.ClassDef)]
+    public = [node for node in functions_in(feed.body) if not node.name.startswith("_")]
+    assert {node.name for node in public} >= {"know", "forget"}
+    assert [node.name for node in public if body_lines(node) > HANDLER_LINES] == []
+
+
+def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Without the signature and the docstring."""
+    first = node.body[1 if ast.get_docstring(node) is not None and len(node.body) > 1 else 0]
+    return (node.end_lineno or first.lineno) - first.lineno + 1
 
 
 def escapes(path: Path) -> list[str]:

@@ -1,4 +1,6 @@
-"""Brings the previous release into the cluster: the image and the chart made of tests/fixtures/previous-release."""
+"""Brings two other releases into the cluster: the previous one, made of tests/fixtures/previous-release, and a next
+one, made of the working tree, which renders pods in another way.
+"""
 
 import shutil
 import zipfile
@@ -24,10 +26,22 @@ OPERATOR: Final = Image(
     "the previous release",
     str(FIXTURE / "operator.txt"),
 )
+NEXT_OPERATOR: Final = Image(
+    "operator", f"{PREFIX}/operator:next", "operator/Dockerfile", "the next release", "requirements/operator.txt"
+)
+# An environment variable more and a readiness probe that asks more often, by file.
+NEXT_RENDERING: Final = {
+    "operator/neuron_operator/render/runtime.py": {
+        '_from_field("NODE_NAME", "spec.nodeName"),': (
+            '_from_field("NODE_NAME", "spec.nodeName"), _value("NEXT", "yes"),'
+        ),
+        '"readinessProbe": {**ready, "periodSeconds": 2,': '"readinessProbe": {**ready, "periodSeconds": 1,',
+    }
+}
 CRD: Final = "neuronmodels.neuron-serving.dev"
 
 
-def load_operator(folder: Path) -> None:
+def load_previous_operator(folder: Path) -> None:
     """Build the previous operator's image in `folder`, laid out as its repository was, and bring it to the nodes."""
     (folder / "operator").mkdir()
     with zipfile.ZipFile(WHEEL) as wheel:
@@ -41,10 +55,29 @@ def load_operator(folder: Path) -> None:
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, folder / name)
+    _build_and_load(OPERATOR, folder)
+
+
+def load_next_operator(folder: Path) -> None:
+    """Build the working tree's operator with another rendering in `folder`, and bring it to the nodes."""
+    shutil.copytree(installation.ROOT / "operator", folder / "operator", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("requirements/operator.txt", "hack/images/install.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(installation.ROOT / name, folder / name)
+    for name, changes in NEXT_RENDERING.items():
+        text = (folder / name).read_text()
+        for old, new in changes.items():
+            assert text.count(old) == 1, f"{name} has {old!r} no more: the next release would render the same"
+            text = text.replace(old, new)
+        (folder / name).write_text(text)
+    _build_and_load(NEXT_OPERATOR, folder)
+
+
+def _build_and_load(image: Image, folder: Path) -> None:
     with shell.locked(cache_dir() / "images" / "lock"):
-        tag, file = f"--tag={OPERATOR.tag_name}", f"--file={folder / OPERATOR.dockerfile}"
-        shell.run([*BUILDAH, tag, file, *python_arguments(OPERATOR, Base()), str(folder)])
-    installation.tool("cluster", "load", OPERATOR.tag_name)
+        tag, file = f"--tag={image.tag_name}", f"--file={folder / image.dockerfile}"
+        shell.run([*BUILDAH, tag, file, *python_arguments(image, Base()), str(folder)])
+    installation.tool("cluster", "load", image.tag_name)
 
 
 def install(kube: Kube) -> None:

@@ -3,20 +3,9 @@
 import httpx
 import pytest
 
-from cluster import targets
-from e2e.steady_load import steady_load
-from e2e.summary import Summary
 from e2e.world import WAIT_S, World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
-
-KILL_A_WORKER = """
-import os, pathlib, signal
-def is_worker(folder):
-    return "neuron_runtime.worker" in folder.joinpath("cmdline").read_text()
-victim, *_ = sorted(int(folder.name) for folder in pathlib.Path("/proc").glob("[0-9]*") if is_worker(folder))
-os.kill(victim, signal.SIGKILL)
-"""
 
 
 @pytest.fixture
@@ -33,19 +22,6 @@ def test_a_killed_pod_is_replaced_and_the_model_ready_again(world: World, tiny: 
     world.wait(f"neuronmodel/{tiny}", "condition=Ready=false")
     world.wait_until_ready(tiny)
     assert before not in world.pod_names(tiny)
-
-
-@pytest.mark.skipif(targets.chosen() != "local", reason="takes a machine from which cluster IPs can be reached")
-def test_a_killed_worker_process_costs_no_request_where_another_works(world: World, summary: Summary) -> None:
-    world.apply_model("tiny", neuronCores=2)
-    world.wait_until_settled("tiny")
-    (pod,) = world.pod_names("tiny")
-    with steady_load(world.address("tiny"), "tiny", 1_000) as load:
-        world.kube.kubectl("exec", pod, "-n", world.namespace, "-c", "runtime", "--", "python3", "-c", KILL_A_WORKER)
-    summary.add("zero loss", "a killed worker process", str(load))
-    assert load.failures == []
-    (state,) = world.pods("tiny")[0]["status"]["containerStatuses"]
-    assert state["restartCount"] == 0
 
 
 def test_deleted_children_come_back(world: World, tiny: str) -> None:

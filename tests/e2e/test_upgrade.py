@@ -29,8 +29,10 @@ LEAST_ANSWERS = 500
 
 @pytest.fixture
 def previous_release(kube: Kube, tmp_path: Path) -> Iterator[None]:
-    """The previous release in the place of this one, which comes back at the end."""
-    releases.load_operator(tmp_path)
+    """The previous release in the place of this one, which comes back at the end; the next one is at hand."""
+    for name, load in (("previous", releases.load_previous_operator), ("next", releases.load_next_operator)):
+        (tmp_path / name).mkdir()
+        load(tmp_path / name)
     releases.name_image(from_environment(os.environ), installation.RUNTIME_IMAGE, NEXT_RUNTIME)
     try:
         releases.install(kube)
@@ -68,6 +70,13 @@ def running(world: World, name: str) -> dict[str, Any]:
     }
 
 
+def rendering(world: World, name: str) -> tuple[bool, int]:
+    """What the next release renders in another way: whether its variable is there, and how often readiness is asked."""
+    containers = running(world, name)["template"]["spec"]["containers"]
+    runtime = next(container for container in containers if container["name"] == "runtime")
+    return "NEXT" in {variable["name"] for variable in runtime["env"]}, runtime["readinessProbe"]["periodSeconds"]
+
+
 def images(world: World, name: str) -> set[str]:
     return {container["image"] for pod in world.pods(name) for container in pod["spec"]["containers"]}
 
@@ -100,12 +109,13 @@ def test_an_upgrade_restarts_nothing_and_the_next_change_adopts_it(
         under_load = [
             loads.enter_context(steady_load(world.address(name), name, LEAST_ANSWERS)) for name in served_by_previous
         ]
-        installation.install_chart(kube, f"runtime.image={NEXT_RUNTIME}")
+        tag = releases.NEXT_OPERATOR.tag_name.rpartition(":")[2]
+        installation.install_chart(kube, f"image.tag={tag}", f"runtime.image={NEXT_RUNTIME}")
         for name in MODELS:
             wait_until_seen(world, name, 1700)
     assert [load.failures for load in under_load] == [[], []]
 
-    assert operator_images(kube) == {installation.OPERATOR_IMAGE}
+    assert operator_images(kube) == {releases.NEXT_OPERATOR.tag_name}
     assert releases.known_fields(kube) > old_fields
     assert {name: running(world, name) for name in MODELS} == before
     # Two versions that write in turns would be each other's rival.
@@ -118,7 +128,9 @@ def test_an_upgrade_restarts_nothing_and_the_next_change_adopts_it(
     world.patch("changes", {"serving": {"maxBatchSize": 1}})
     world.wait_until_settled("changes")
     assert images(world, "changes") == {NEXT_RUNTIME}
+    assert rendering(world, "changes") == (True, 1)
     assert not set(running(world, "changes")["pods"]) & set(before["changes"]["pods"])
     wait_until_seen(world, "stays", 1600)
     assert running(world, "stays") == before["stays"]
+    assert rendering(world, "stays") == (False, 2)
     assert images(world, "stays") == {installation.RUNTIME_IMAGE}

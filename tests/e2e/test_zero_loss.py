@@ -21,8 +21,15 @@ pytestmark = [
 MODEL, REPLICAS = "tiny", 2
 ROLLOUT = {"drainSeconds": 5}
 Loading = Callable[[], AbstractContextManager[None]]
-# Five stories: more than ten thousand together.
+# Six stories: more than ten thousand together.
 LEAST_ANSWERS = 2_100
+KILL_THE_WORKER = """
+import os, pathlib, signal
+def is_worker(folder):
+    return "neuron_runtime.worker" in folder.joinpath("cmdline").read_text()
+(worker,) = [int(folder.name) for folder in pathlib.Path("/proc").glob("[0-9]*") if is_worker(folder)]
+os.kill(worker, signal.SIGKILL)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,17 @@ def test_while_the_operator_is_killed(world: World, load: Loading) -> None:
         kill_operator(world)
         world.wait_until_settled(MODEL)
     assert world.pod_names(MODEL) == before
+
+
+def test_while_the_only_worker_of_a_pod_is_killed(world: World, load: Loading) -> None:
+    """What it was computing is computed again by the one that takes its place, and what comes meanwhile waits."""
+    pod = min(world.pod_names(MODEL))
+    with load():
+        where = ("-n", world.namespace, "-c", "runtime")
+        world.kube.kubectl("exec", pod, *where, "--", "python3", "-c", KILL_THE_WORKER)
+        world.wait_until_settled(MODEL)
+    (state,) = world.kube.get("pod", pod, world.namespace)["status"]["containerStatuses"]
+    assert state["restartCount"] == 0
 
 
 def test_while_a_pod_is_deleted(world: World, load: Loading) -> None:

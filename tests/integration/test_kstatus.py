@@ -4,23 +4,27 @@ The controllers are real; the tests write the pods' status, as a kubelet would.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from integration.api_client import Api, Body, condition, has_reason
+from integration.conftest import install_crd, run_control_plane
 from integration.kstatus import Verdict, argo_options, flux_options, verdicts
 from integration.models import model, settled
-from local_control_plane import ControlPlane, OperatorProcess
+from local_control_plane import ControlPlane, OperatorProcess, create_nodes
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("controlled_operator"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("controlled_operator"), pytest.mark.timeout(600)]
 
 LONG_AGO = "2020-01-01T00:00:00Z"
 FINALIZER = "example.com/held-by-the-test"
 SPEC: Body = {"replicas": 1}
 IN_ARGO_CD = {"InProgress": "Progressing", "Current": "Healthy", "Failed": "Degraded"}
+# As long as Karpenter and EC2 may take for a node.
+NODE_AFTER_S = 180.0
 IMPOSSIBLE: Body = {"placement": {"instanceTypes": ["inf2.6xlarge"]}}
 
 
@@ -116,6 +120,64 @@ def test_a_model_whose_pods_wait_for_a_node_for_years_is_in_progress(
     assert waiting["status"]["lastFailure"]["since"] == LONG_AGO
     found = verdict(controlled_api_server, waiting)
     assert (found.status, found.message) == ("InProgress", condition(waiting)["message"])
+
+
+@pytest.fixture
+def cluster_without_nodes(tmp_path: Path) -> Iterator[ControlPlane]:
+    """With controllers, scheduler and kwok's kubelets, and the operator on it."""
+    for control_plane in run_control_plane(tmp_path):
+        control_plane.start_controller_manager()
+        control_plane.start_scheduler()
+        control_plane.start_kwok()
+        install_crd(control_plane)
+        operator = OperatorProcess(control_plane.operator_kubeconfig, tmp_path / "operator.log")
+        operator.start()
+        yield control_plane
+        operator.stop()
+
+
+def test_a_model_whose_node_comes_after_three_minutes_is_in_progress_until_it_serves(
+    cluster_without_nodes: ControlPlane,
+) -> None:
+    """Every version of the object on the way, not the first and the last."""
+    with closing(Api(cluster_without_nodes.kubeconfig, "default")) as api:
+        api.create("neuronmodels", model(**SPEC))
+        seen: dict[str, Body] = {}
+
+        def has_served(body: Body) -> bool:
+            seen[body["metadata"]["resourceVersion"]] = body
+            return has_reason("Serving")(body)
+
+        assert not comes_true(api, has_served, NODE_AFTER_S)
+        create_nodes(cluster_without_nodes, 1, "inf2.xlarge")
+        assert comes_true(api, has_served, NODE_AFTER_S)
+    *waiting, serving = [body for body in seen.values() if body.get("status", {}).get("conditions")]
+    told = {condition(body)["reason"] for body in waiting}
+    assert told >= {"NoNeuronNodes"}, told
+    assert {verdict(cluster_without_nodes, body).status for body in waiting} == {"InProgress"}
+    assert verdict(cluster_without_nodes, serving).status == "Current"
+
+
+def comes_true(api: Api, holds: Callable[[Body], bool], timeout_s: float) -> bool:
+    """Whether it holds of the model in that time; it is asked of every version that is seen."""
+    try:
+        api.wait_for("neuronmodels", "sentiment", holds, timeout_s)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_a_single_replica_says_what_a_drain_costs_and_blocks_none(
+    controlled_api: Api, controlled_api_server: ControlPlane
+) -> None:
+    settled(controlled_api, model(**SPEC))
+    serving = let_it_serve(controlled_api)
+    assert "with one replica nothing answers while its node is drained" in serving["status"]["placement"]["reason"]
+    controlled_api.wait_for("poddisruptionbudgets", "sentiment", lambda body: body["status"]["disruptionsAllowed"] == 1)
+    (pod,) = controlled_api.every("pods")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod["metadata"]["name"]}}
+    answer = controlled_api.create(f"pods/{pod['metadata']['name']}/eviction", eviction)
+    assert answer["status"] == "Success"
 
 
 def test_a_model_whose_pods_fail_is_in_progress_until_its_deadline_passed(

@@ -172,6 +172,31 @@ def test_a_reason_is_told_in_its_words_within_seconds_and_kept_after_recovery(ap
     assert [condition(failing, kind)["reason"] for kind in ("Ready", "Reconciling", "Stalled")] == [case.reason] * 3
     if case.reason != "RolloutStalled":
         assert failing["status"]["lastFailure"]["reason"] == case.reason
+        let_it_serve(api, case)
+        # The watches of pods and Deployments are two: which of them tells first is not known.
+        served = api.wait_for("neuronmodels", "sentiment", lambda body: "recoveredAt" in body["status"]["lastFailure"])
+        last = served["status"]["lastFailure"]
+        assert (last["reason"], last["recoveredAt"]) == (case.reason, RECOVERED_AT)
+        assert has_reason("Serving")(served)
+
+
+RECOVERED_AT = "2026-01-02T03:04:05Z"
+
+
+def let_it_serve(api: Api, case: Case) -> None:
+    """Another pod in the place of the one that failed, and the Deployment's word that all are available."""
+    if case.pod:
+        api.delete("pods", "sentiment-1")
+    template = api.get("deployments", "sentiment")["spec"]["template"]
+    api.create(
+        "pods", {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "another"}}
+    )
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": RECOVERED_AT}
+    api.merge("pods", "another", {"status": {"phase": "Running", "conditions": [ready]}}, "/status")
+    generation = api.get("deployments", "sentiment")["metadata"]["generation"]
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 2)
+    status = {"observedGeneration": generation, **counts, "conditions": []}
+    api.merge("deployments", "sentiment", {"status": status}, "/status")
 
 
 HUGE = "x" * 200_000

@@ -4,10 +4,13 @@ import time
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from integration.api_client import WAIT_S, Api
 from integration.models import model, settled
 from local_control_plane import ControlPlane, OperatorProcess
+from neuron_operator.health import LONGEST_SILENCE_S
+from neuron_operator.watching import SELECTORS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -82,3 +85,16 @@ def test_the_endpoints_answer(operator: OperatorProcess, api: Api) -> None:
         assert httpx.get(f"http://127.0.0.1:{operator.health_port}/{path}", timeout=WAIT_S).text == "ok"
     assert operator.metric("neuron_serving_operator_models") >= 3
     assert operator.metric("neuron_serving_operator_leader") == 1
+
+
+def test_requests_are_counted_by_verb_and_code_and_every_watch_has_an_age(operator: OperatorProcess, api: Api) -> None:
+    settled(api, model())
+    text = httpx.get(f"http://127.0.0.1:{operator.metrics_port}/metrics", timeout=WAIT_S).text
+    found = {family.name: family.samples for family in text_string_to_metric_families(text)}
+    created = {"verb": "PATCH", "resource": "deployments", "code": "201"}
+    assert [s.value >= 1 for s in found["neuron_serving_operator_api_requests"] if s.labels == created] == [True]
+    timed = [s for s in found["neuron_serving_operator_api_request_duration_seconds"] if s.name.endswith("_count")]
+    assert [s.value >= 1 for s in timed if s.labels == {"verb": "PATCH"}] == [True]
+    ages = {s.labels["kind"]: s.value for s in found["neuron_serving_operator_watch_age_seconds"]}
+    assert set(ages) == set(SELECTORS)
+    assert all(0 <= age_s < LONGEST_SILENCE_S for age_s in ages.values())

@@ -317,6 +317,29 @@ def wait_for_looks(operator: OperatorProcess, count: int) -> None:
         time.sleep(LOOK_S)
 
 
+def test_after_a_story_with_each_kind_of_step_the_cluster_is_as_the_models_ask(stage: Stage) -> None:
+    """What the few random ones below may leave out."""
+    story = type("StoryOnStage", (Story,), {"stage": stage})()
+    failures = len(stage.failures)
+    story.edit(name="one", number=2)
+    story.scale(name="two", replicas=3)
+    for plural in CHILDREN:
+        story.edit_child(name="one", plural=plural)
+        story.delete_child(name="two", plural=plural)
+    story.kill_operator()
+    for is_deleted in (True, False):
+        story.lose_pod(number=0, is_deleted=is_deleted)
+    story.replace_node(number=0)
+    story.cordon(number=1, is_closed=True)
+    story.suspend(name="one", suspend=True)
+    story.edit_wrongly(name="two")
+    story.delete_and_create(name="one", replicas=2)
+    story.edit(name="two", number=3)
+    story.cordon(number=1, is_closed=False)
+    story.teardown()
+    assert stage.failures[failures:] == []
+
+
 def test_after_any_story_the_cluster_is_as_the_models_ask_or_they_say_why_not(stage: Stage) -> None:
     run_state_machine_as_test(
         type("StoryOnStage", (Story,), {"stage": stage}),

@@ -82,7 +82,7 @@ def test_explain_prints_a_node_pool_that_can_be_pasted(tmp_path: Path, capsys: C
 
 def test_the_page_on_placement_shows_what_explain_prints(capsys: Captured) -> None:
     page = (ROOT / "docs" / "placement.md").read_text(encoding="utf-8")
-    command, _, shown = page.partition("```text\n$ python -m neuron_operator ")[2].partition("```")[0].partition("\n")
+    command, _, shown = page.partition("```text\n$ neuron-operator ")[2].partition("```")[0].partition("\n")
     assert command == "explain -f examples/03-placement.yaml"
     _, out, _ = run(capsys, "explain", "-f", str(ROOT / "examples" / "03-placement.yaml"))
     assert shown == out

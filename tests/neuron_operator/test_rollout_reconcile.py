@@ -232,10 +232,17 @@ async def test_a_rollout_that_would_lose_its_cores_is_held_with_the_old_version(
     assert world.rollout()[0] == "InPlace"
 
 
-@pytest.mark.parametrize("said", [{"acceptCoreLoss": True}, {"mode": "InPlace"}], ids=["accepted", "asked-for"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({"rollout": {"acceptCoreLoss": True}}, id="accepted"),
+        pytest.param({"rollout": {"mode": "InPlace"}}, id="asked-for"),
+        pytest.param({"placement": {"priorityClassName": "high"}}, id="with-a-priority"),
+    ],
+)
 async def test_a_user_may_accept_to_lose_the_cores(world: World, said: Body) -> None:
     world.has_pod("other", "", **unschedulable(NOW))
-    world.edit(**NEXT, rollout=said)
+    world.edit(**NEXT, **said)
     await world.reconcile()
     assert world.rollout() == ("InPlace", 0, 1)
     assert world.ready()["reason"] == "Progressing"
