@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -56,8 +56,10 @@ def processes_of(world: World, pod: str) -> frozenset[Identity]:
 
 
 def send(number: signal.Signals, processes: frozenset[Identity]) -> None:
+    """To each that is still there: probes and shells of the pod come and go."""
     for process in processes:
-        os.kill(process.pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 @contextmanager

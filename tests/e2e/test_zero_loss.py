@@ -23,10 +23,10 @@ ROLLOUT = {"drainSeconds": 5}
 Loading = Callable[[], AbstractContextManager[None]]
 # Six stories: more than ten thousand together.
 LEAST_ANSWERS = 2_100
-KILL_THE_WORKER = """
+KILL_THE_WORKER = r"""
 import os, pathlib, signal
 def is_worker(folder):
-    return "neuron_runtime.worker" in folder.joinpath("cmdline").read_text()
+    return "neuron_runtime.worker" in folder.joinpath("cmdline").read_text().split("\0")
 (worker,) = [int(folder.name) for folder in pathlib.Path("/proc").glob("[0-9]*") if is_worker(folder)]
 os.kill(worker, signal.SIGKILL)
 """
