@@ -68,6 +68,8 @@ def used(scope: Scope) -> dict[str, Grants]:
         for kind in CHILD_KINDS:
             # Server-side apply is a patch, and a create where nothing is there; a name that is taken is read once.
             of_models[resource(kind)] |= {"get", "create", "patch", "delete"}
+        # Before a child is made again.
+        of_models[GROUP, PLURAL] |= {"get"}
         of_models[GROUP, f"{PLURAL}/status"] |= {"patch"}
         of_models[GROUP, f"{PLURAL}/finalizers"] |= {"update"}
         of_models[resource("Event")] |= {"get", "create", "patch"}
@@ -103,7 +105,7 @@ def test_every_kind_the_operator_knows_is_covered() -> None:
 def test_operator_cannot_change_a_model(values: dict[str, Any], scope: Scope) -> None:
     found = granted(render(values))
     assert {namespace for namespace in found if resource(KIND) in found[namespace]} == set(scope.asked_namespaces)
-    assert all(found[namespace][resource(KIND)] == {"list", "watch"} for namespace in scope.asked_namespaces)
+    assert all(found[namespace][resource(KIND)] == {"get", "list", "watch"} for namespace in scope.asked_namespaces)
 
 
 @pytest.mark.parametrize("values", [{}, TWO_NAMESPACES])
