@@ -191,8 +191,9 @@ def let_it_serve(api: Api, case: Case) -> None:
     api.create(
         "pods", {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "another"}}
     )
-    ready = {"type": "Ready", "status": "True", "lastTransitionTime": RECOVERED_AT}
-    api.merge("pods", "another", {"status": {"phase": "Running", "conditions": [ready]}}, "/status")
+    common = {"status": "True", "lastTransitionTime": RECOVERED_AT}
+    conditions = [{"type": kind, **common} for kind in ("ContainersReady", "Ready")]
+    api.merge("pods", "another", {"status": {"phase": "Running", "conditions": conditions}}, "/status")
     generation = api.get("deployments", "sentiment")["metadata"]["generation"]
     counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 2)
     status = {"observedGeneration": generation, **counts, "conditions": []}
