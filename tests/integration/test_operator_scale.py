@@ -15,7 +15,7 @@ from operator_bench.models import MODELS, condition, names
 from operator_bench.story import Created, create_models
 from operator_bench.world import World, world
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 logger = logging.getLogger(__name__)
 
