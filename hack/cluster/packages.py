@@ -31,6 +31,7 @@ FOR_CLUSTER = (
     Need("runc", "runc"),
     Need("containernetworking-plugins", "/usr/lib/cni/bridge"),
     Need("iptables", "iptables"),
+    Need("nftables", "nft"),  # takes away the empty tables that iptables leaves
     Need("iproute2", "ip"),
     Need("conntrack", "conntrack"),
     Need("mount", "mount"),
