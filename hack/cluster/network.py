@@ -72,7 +72,9 @@ def remove() -> None:
 def _hold_address(bridge: str) -> None:
     """A bridge that was never given an address takes the lowest of its ports': with a pod that comes or goes it becomes
     another, and the node's other pods send into the void until they have asked again who the gateway is."""
-    _ip("link", "set", bridge, "address", Path("/sys/class/net", bridge, "address").read_text().strip())
+    # Not from /sys, which shows the links of the namespace that it was mounted in.
+    (shown,) = json.loads(_ip("-json", "link", "show", bridge))
+    _ip("link", "set", bridge, "address", shown["address"])
 
 
 def _exists(link: str) -> bool:

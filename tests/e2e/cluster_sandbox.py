@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cluster import bringup, nodes, processes
+from cluster import bringup, nodes, packages, processes
 from cluster.components import record_path
 from cluster.settings import Settings, from_environment
 
@@ -125,6 +125,8 @@ def _rules(saved: str) -> list[str]:
 
 def open_sandbox(folder: Path) -> Sandbox:
     """Programs and the emulated nodes' packages come from the developer's cache; the rest is the test's own."""
+    # Nothing can be installed from a namespace without a way out.
+    packages.ensure(packages.FOR_CLUSTER)
     shared = from_environment(os.environ)
     settings = Settings(cache=folder / "cache", state=folder / "cluster")
     settings.cache.mkdir(parents=True)
